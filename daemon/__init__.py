@@ -1,0 +1,1 @@
+"""The long-lived side: owns devices and models, serves them over the wire."""

@@ -1,0 +1,1 @@
+"""ChatGLM3's prompt, and the tool calls in its answers."""

@@ -1,0 +1,160 @@
+"""What the core and an engine child say to each other.
+
+One msgpack map a message, behind a length of 4 bytes (big endian), over the socket pair the child
+inherits. Both ends are the same build, so there is no version. The core never imports the compiled
+engine; this module is all it shares with the child.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from glmd.wire.sampling import Stage
+
+
+class Command(msgspec.Struct, tag_field="op", frozen=True, omit_defaults=True):
+    """Base of what the core sends."""
+
+
+class Load(Command, tag="load"):
+    """First command. `model`: checkpoint folder, packed file or bmodel. `mode`: f16, int8, int4.
+    `context`: positions a slot holds, 0 for the model's own. `slots`, `threads`: 0 for automatic."""
+
+    model: str
+    backend: str
+    mode: str
+    context: int = 0
+    slots: int = 0
+    threads: int = 0
+    devices: list[int] = []
+    simulate: bool = False
+
+
+class Submit(Command, tag="submit"):
+    """Generate. `id` is the core's own number.
+
+    `choices`: for each answer the index and the tokens it has already given: those are forced
+    through decode without being sent again. `stop_ids` end an answer (finish "stop", and the id is
+    sent as the last token). `logprobs`: None, or how many alternatives.
+    """
+
+    id: int
+    prompt: list[int]
+    choices: list[tuple[int, list[int]]]
+    stages: list[Stage]
+    seed: int
+    stop_ids: list[int]
+    max_tokens: int
+    logprobs: int | None = None
+    prompt_logprobs: bool = False
+
+
+class Cancel(Command, tag="cancel"):
+    """Stop a request, or one choice of it. Nothing more is sent for it."""
+
+    id: int
+    choice: int | None = None
+
+
+class Stop(Command, tag="stop"):
+    """Unload and exit."""
+
+
+AnyCommand = Load | Submit | Cancel | Stop
+
+
+class Event(msgspec.Struct, tag_field="op", frozen=True, omit_defaults=True):
+    """Base of what the engine child sends."""
+
+
+class Loading(Event, tag="loading"):
+    """Bytes of weights read so far."""
+
+    done: int
+    total: int
+
+
+class Ready(Event, tag="ready"):
+    """The model is loaded. `outputs`: of token, candidates, logits. `vocab`: the padded length."""
+
+    slots: int
+    context: int
+    vocab: int
+    mode: str
+    backend: str
+    outputs: list[str]
+    devices: list[int] = []
+    model_bytes: int = 0
+    seconds: float = 0.0
+
+
+class Broken(Event, tag="broken"):
+    """The model could not be loaded; the child exits. `code`: glmd.errors.Code."""
+
+    code: str
+    message: str
+    hint: str = ""
+
+
+class Prefilled(Event, tag="prefilled"):
+    """`done` of `total` prompt tokens are in the KV cache, `cached` of them were there before."""
+
+    id: int
+    done: int
+    total: int
+    cached: int
+
+
+class Logprob(msgspec.Struct, frozen=True, array_like=True):
+    """Natural logarithm under the model's distribution before sampling, and the best `top` ids."""
+
+    logprob: float
+    top: list[tuple[int, float]]
+
+
+class PromptLogprobs(Event, tag="prompt_logprobs"):
+    """For the prompt tokens after the first, in order; sent once, before the first token."""
+
+    id: int
+    items: list[Logprob]
+
+
+class Token(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+    """One sampled token. `finish`: set on a choice's last one. A choice that may give no token at
+    all (max_tokens 0) finishes with token -1."""
+
+    id: int
+    choice: int
+    token: int
+    finish: Literal["stop", "length"] | None = None
+    logprob: Logprob | None = None
+
+
+class Step(Event, tag="step"):
+    """Everything one decode step produced."""
+
+    tokens: list[Token]
+
+
+class Failed(Event, tag="failed"):
+    """A request ended with an error. `code`: glmd.errors.Code."""
+
+    id: int
+    code: str
+    message: str
+    hint: str = ""
+    plugin: str | None = None
+
+
+class Report(Event, tag="report"):
+    """Facts for `glmd status`, sent once a second while they change."""
+
+    slots_busy: int
+    devices: list[dict[str, float]] = []
+
+
+AnyEvent = (
+    Loading | Ready | Broken | Prefilled | PromptLogprobs | Step | Failed | Report
+)

@@ -1,0 +1,1 @@
+"""Starting, stopping, and being the one daemon of its name."""

@@ -1,0 +1,175 @@
+"""Types of the compiled module. Every function that computes releases the GIL."""
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+class Want(Enum):
+    none = ...
+    token = ...
+    candidates = ...
+    logits = ...
+
+class Prefill(Enum):
+    from_zero = ...
+    chunks = ...
+    any = ...
+
+class EngineError(RuntimeError):
+    """A backend call failed. `call` names it, `status` is the device's code (0: none)."""
+
+    call: str
+    status: int
+
+class StepCancelled(EngineError): ...
+
+class CancelFlag:
+    """Ends a running `forward` from another thread."""
+
+    def set(self) -> None: ...
+    def clear(self) -> None: ...
+
+class ModelInfo:
+    layers: int
+    hidden: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocab: int
+    max_seq: int
+    quantisation: str
+
+class Capabilities:
+    slots: int
+    decode_batches: list[int]
+    prefill: Prefill
+    prefill_lengths: list[int]
+    outputs: list[Want]
+    devices: int
+
+class DeviceStats:
+    device: int
+    memory_total: int
+    memory_used: int
+    utilisation: float
+    temperature: float
+
+class Span:
+    """`tokens`: int32 [n], C-contiguous; kept alive by the span."""
+
+    def __init__(self, slot: int, pos: int, tokens: NDArray[np.int32], want: Want) -> None: ...
+    slot: int
+    pos: int
+    tokens: NDArray[np.int32]
+    want: Want
+
+class Result:
+    """`logits`: float32 [vocab], owned by the result, or None; `token`: -1 unless asked for."""
+
+    token: int
+    candidate_ids: NDArray[np.int32]
+    candidate_probs: NDArray[np.float32]
+    logits: NDArray[np.float32] | None
+
+class Backend:
+    @property
+    def info(self) -> ModelInfo: ...
+    @property
+    def capabilities(self) -> Capabilities: ...
+    def forward(self, spans: Sequence[Span], cancel: CancelFlag) -> list[Result]: ...
+    def length(self, slot: int) -> int: ...
+    def truncate(self, slot: int, n: int) -> None: ...
+    def copy_prefix(self, src: int, dst: int, n: int) -> None: ...
+    def release(self, slot: int) -> None: ...
+    def stats(self) -> list[DeviceStats]: ...
+
+# -- cpu backend -----------------------------------------------------------------------------
+
+class CpuShape:
+    """The numbers of a ChatGLM3 config that decide shapes and the mathematics."""
+
+    def __init__(
+        self,
+        *,
+        layers: int,
+        hidden: int,
+        ffn: int,
+        heads: int,
+        kv_heads: int,
+        head_dim: int,
+        vocab: int,
+        norm_eps: float,
+        rope_base: float,
+    ) -> None: ...
+
+def pack(matrix: NDArray[Any], kind: str, threads: int = 0) -> NDArray[np.uint8]:
+    """Turn a row-major matrix [rows, cols] (float16, float32, or uint16 holding bfloat16 bits) into
+    the byte layout that the kernels read.
+
+    `kind`: "f16", "int8" (per output row), "int4g32", "int4g64", "rows_f16" (row-major, for the
+    embedding). Raises ValueError for a shape the kind cannot hold or a value F16 cannot hold.
+    """
+
+def unpack(packed: NDArray[np.uint8], kind: str, rows: int, cols: int) -> NDArray[np.float32]:
+    """The float32 [rows, cols] matrix that `packed` stands for: what a quantised build is compared
+    against."""
+
+class CpuWeights:
+    """The tensors of one model by their checkpoint names. Buffers are referenced, not copied, so a
+    memory-mapped packed file stays mapped."""
+
+    def __init__(self, shape: CpuShape, mode: str) -> None: ...
+    def set_matrix(self, name: str, packed: NDArray[np.uint8], kind: str) -> None: ...
+    def set_vector(self, name: str, values: NDArray[np.float32]) -> None: ...
+    @property
+    def nbytes(self) -> int: ...
+
+class CpuBackend(Backend):
+    """Raises EngineError naming every tensor that is missing."""
+
+    def __init__(
+        self, weights: CpuWeights, *, slots: int, max_seq: int, threads: int = 0
+    ) -> None: ...
+
+def cpu_features() -> list[str]:
+    """The instruction sets in use, e.g. ["avx2", "fma", "f16c"]; [] on the portable path.
+    GLMD_CPU=portable in the environment forces the portable path (read once, at import)."""
+
+# -- native sampler ---------------------------------------------------------------------------
+
+class SamplerChain:
+    """Built-in stages applied in order to float32 [vocab] logits, in place: a token that a stage
+    removes is left at -inf.
+
+    `stages`: (name, parameters) pairs. Stage `i` draws its own random numbers from the counter-based
+    generator keyed by (seed, choice, token index, first_stage + i). Raises ValueError for an
+    unknown stage or parameter, in one sentence that names it.
+    """
+
+    def __init__(
+        self,
+        vocab: int,
+        stages: Sequence[tuple[str, dict[str, Any]]],
+        *,
+        seed: int,
+        choice: int,
+        first_stage: int = 0,
+    ) -> None: ...
+    def apply(
+        self, logits: NDArray[np.float32], history: NDArray[np.int32], index: int
+    ) -> None: ...
+
+def draw(logits: NDArray[np.float32], *, seed: int, choice: int, index: int) -> int:
+    """Sample from softmax(logits) with the number keyed by (seed, choice, index, DRAW).
+    Raises ValueError when no logit is finite or one is NaN."""
+
+def top_logprobs(
+    logits: NDArray[np.float32], token: int, k: int
+) -> tuple[float, list[tuple[int, float]]]:
+    """Log-softmax of `token` and of the `k` most likely ids (ties: lower id first)."""
+
+def stage_parameters() -> dict[str, dict[str, tuple[str, Any]]]:
+    """Every built-in stage: name -> parameter -> (type name, default), in the default order."""

@@ -1,0 +1,1 @@
+"""Replicas of the model: where they run, who runs on them, and what happens when one dies."""

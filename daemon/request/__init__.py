@@ -1,0 +1,1 @@
+"""The life of one request: prompt → token ids → tokens → text, tool calls, usage."""

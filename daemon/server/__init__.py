@@ -1,0 +1,1 @@
+"""The ROUTER socket: hello, admission, streams with credit, cancel, attach, subscribe."""

@@ -1,0 +1,1 @@
+"""Conversations, kept in SQLite as trees of messages and shared by every frontend."""

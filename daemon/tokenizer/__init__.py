@@ -1,0 +1,1 @@
+"""Text to ids and back, also while the text is still being made."""

@@ -1,0 +1,1 @@
+"""`glmd.Client` and `glmd.AsyncClient`."""

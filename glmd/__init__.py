@@ -1,0 +1,30 @@
+"""glmd: one daemon, one loaded ChatGLM3, many frontends.
+
+    import glmd
+
+    with glmd.Client() as client:
+        print(client.chat("你好").text)
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from glmd.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from glmd.frontends.python_api import AsyncClient, Client
+
+__all__ = ["AsyncClient", "Client", "__version__", "hookimpl"]
+
+__version__ = version("glmd")
+
+
+def __getattr__(name: str) -> Any:
+    # Lazy, so that the daemon's children, which import glmd too, never load a frontend.
+    if name in {"Client", "AsyncClient"}:
+        from glmd.frontends import python_api
+
+        return getattr(python_api, name)
+    raise AttributeError(f"module 'glmd' has no attribute {name!r}")

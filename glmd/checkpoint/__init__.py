@@ -1,0 +1,1 @@
+"""Reading ChatGLM3 checkpoints, and the packed files made from them."""
