@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from glmd.hookspecs import hookimpl
@@ -16,13 +15,18 @@ from glmd.hookspecs import hookimpl
 if TYPE_CHECKING:
     from glmd.frontends.python_api import AsyncClient, Client
 
-__all__ = ["AsyncClient", "Client", "__version__", "hookimpl"]
+    __version__: str
 
-__version__ = version("glmd")
+__all__ = ["AsyncClient", "Client", "__version__", "hookimpl"]
 
 
 def __getattr__(name: str) -> Any:
-    # Lazy, so that the daemon's children, which import glmd too, never load a frontend.
+    # Lazy, so that the daemon's children, which import glmd too, never load a frontend, and so that
+    # nobody pays for reading the metadata who does not ask for it.
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("glmd")
     if name in {"Client", "AsyncClient"}:
         from glmd.frontends import python_api
 
