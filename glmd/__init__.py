@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from glmd.hookspecs import hookimpl
-
 if TYPE_CHECKING:
     from glmd.frontends.python_api import AsyncClient, Client
+    from glmd.hookspecs import hookimpl
 
     __version__: str
 
@@ -22,11 +21,15 @@ __all__ = ["AsyncClient", "Client", "__version__", "hookimpl"]
 
 def __getattr__(name: str) -> Any:
     # Lazy, so that the daemon's children, which import glmd too, never load a frontend, and so that
-    # nobody pays for reading the metadata who does not ask for it.
+    # `glmd --version` does not wait for what it does not use.
     if name == "__version__":
         from importlib.metadata import version
 
         return version("glmd")
+    if name == "hookimpl":
+        from glmd.hookspecs import hookimpl
+
+        return hookimpl
     if name in {"Client", "AsyncClient"}:
         from glmd.frontends import python_api
 

@@ -7,12 +7,13 @@ the plugin-host child and (for samplers) in the engine children, never in the co
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pluggy
 
-from glmd.sampler import Sampler
-from glmd.tool import RunnableTool
+if TYPE_CHECKING:
+    from glmd.sampler import Sampler
+    from glmd.tool import RunnableTool
 
 NAMESPACE = "glmd"
 

@@ -1,0 +1,73 @@
+# The table of contents: what can be done with a checkout.
+# Everything needs only Python >= 3.10, a C++ compiler and make; the rest goes into .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+NATIVE := $(shell find daemon/native -name '*.cpp' -o -name '*.h' -o -name CMakeLists.txt)
+CXX_FILES = $(filter %.cpp %.h,$(NATIVE))
+
+.PHONY: help build setup demo test lint format typecheck test-native test-python fuzz bench clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+$(VENV)/.tools:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "glmd needs Python 3.10 or newer")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --upgrade pip
+	$(BIN)/pip install -q 'scikit-build-core>=0.10' 'pybind11>=2.13' cmake ninja
+	@touch $@
+
+# Editable and without build isolation, so that a change in C++ rebuilds only what it touches.
+$(VENV)/.built: $(VENV)/.tools pyproject.toml $(NATIVE)
+	$(BIN)/pip install -q --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.built
+	$(BIN)/pip install -q --no-build-isolation -e '.[test]'
+	@touch $@
+
+build: $(VENV)/.built ## install glmd into .venv and compile the engine
+
+setup: $(VENV)/.test ## the same with the test extras
+
+demo: build ## start a daemon on the shipped model and stream from two frontends at once
+	PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh
+
+test: setup lint typecheck test-native test-python ## everything that has to pass
+
+lint: setup ## style of Python and C++
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run -Werror $(CXX_FILES)
+
+format: setup ## rewrite the sources in the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CXX_FILES)
+
+# mypy has to see the folders where the wheel puts them.
+typecheck: setup ## mypy --strict
+	@rm -rf build/typing && mkdir -p build/typing/glmd
+	@ln -s $(CURDIR)/glmd/* build/typing/glmd/
+	@for room in daemon frontends compiler plugins; do ln -s $(CURDIR)/$$room build/typing/glmd/$$room; done
+	$(BIN)/mypy -p glmd
+
+test-native: setup ## the C++ tests
+	$(BIN)/cmake -S daemon/native -B build/native -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DGLMD_TESTS=ON
+	$(BIN)/cmake --build build/native
+	$(BIN)/ctest --test-dir build/native --output-on-failure
+
+test-python: setup ## pytest
+	$(BIN)/python -m pytest -q
+
+fuzz: setup ## a million mutated messages against the codec
+	$(BIN)/python tests/wire/fuzz.py
+
+bench: setup ## every benchmark; results go to bench/results
+	for script in bench/*.py; do $(BIN)/python $$script || exit 1; done
+
+clean: ## forget builds and the environment
+	rm -rf build dist $(VENV)
