@@ -1,9 +1,11 @@
 """glmd: one daemon, one loaded ChatGLM3, many frontends.
 
-    import glmd
+A program talks to the running daemon with
 
     with glmd.Client() as client:
         print(client.chat("你好").text)
+
+and a plugin marks its hooks with `@glmd.hookimpl`.
 """
 
 from __future__ import annotations

@@ -50,8 +50,8 @@ def glmd_register_tool_parsers(register: Callable[[Any], None]) -> None:
 
 @hookspec
 def glmd_register_backends(register: Callable[[Any], None]) -> None:
-    """Call `register` with each backend factory. Runs in the engine children, for installed packages
-    only."""
+    """Call `register` with each backend factory. Runs in the engine children, and only for
+    installed packages."""
 
 
 @hookspec

@@ -1,4 +1,4 @@
-"""How a client asks for sampling. A field left out stays unspecified and is resolved by the daemon."""
+"""How a client asks for sampling. A field left out is unspecified; the daemon resolves it."""
 
 from __future__ import annotations
 
