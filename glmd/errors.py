@@ -8,9 +8,10 @@
     ├── SessionConflict         session_conflict
     ├── Busy                    busy
     ├── Refused                 protocol_mismatch, hello_first, unauthorized
-    ├── DaemonError             stopping, slow_client, expired, internal
+    ├── DaemonError             stopping, slow_client, expired, taken_over, internal
     ├── EngineFailed            engine_died, engine_failed, plugin_error
     ├── ModelError              model_error, out_of_memory
+    ├── StartFailed             raised by `glmd start`, never sent
     └── ConnectionFailed        raised by clients, never sent
         ├── DaemonNotRunning
         └── DaemonTimeout
@@ -40,6 +41,7 @@ class Code(str, Enum):
     STOPPING = "stopping"  # the daemon is shutting down
     SLOW_CLIENT = "slow_client"  # no credit for too long
     EXPIRED = "expired"  # the detached stream is gone
+    TAKEN_OVER = "taken_over"  # another connection attached to this stream
     ENGINE_DIED = "engine_died"  # the replica died too often
     ENGINE_FAILED = "engine_failed"  # a step failed on the device
     PLUGIN_ERROR = "plugin_error"  # a plugin failed; `plugin` names it
@@ -116,6 +118,10 @@ class ModelError(GlmdError):
     default_code = Code.MODEL_ERROR
 
 
+class StartFailed(GlmdError):
+    """A daemon could not be started: settings, folders, sockets. Never sent on the wire."""
+
+
 class ConnectionFailed(GlmdError):
     """The client could not talk to the daemon. Never sent on the wire."""
 
@@ -143,6 +149,7 @@ _CLASSES: dict[Code, type[GlmdError]] = {
     Code.STOPPING: DaemonError,
     Code.SLOW_CLIENT: DaemonError,
     Code.EXPIRED: DaemonError,
+    Code.TAKEN_OVER: DaemonError,
     Code.ENGINE_DIED: EngineFailed,
     Code.ENGINE_FAILED: EngineFailed,
     Code.PLUGIN_ERROR: EngineFailed,

@@ -18,18 +18,22 @@ Stop = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 
 
 class Request(msgspec.Struct, tag_field="op", frozen=True, omit_defaults=True, kw_only=True):
-    """Base of all: `id` is chosen by the client and names the request on this connection."""
+    """Base of all: `id` is chosen by the client and names the request on this connection.
+
+    `principal`: who the request is for; fairness and ownership (sessions, detached requests) count
+    by it. None: the principal of hello, and in hello "local".
+    """
 
     id: Id
+    principal: Principal | None = None
 
 
 class Hello(Request, tag="hello", kw_only=True):
     """First message of a connection. `protocol`: the lowest and the highest version spoken.
-    `principal`: who the connection speaks for; fairness, ownership and sessions count by it."""
+    `client`: a name for logs."""
 
     protocol: tuple[int, int]
     client: Annotated[str, msgspec.Meta(max_length=128)]
-    principal: Principal = "local"
 
 
 class Generation(Request, kw_only=True):
@@ -38,7 +42,7 @@ class Generation(Request, kw_only=True):
     `max_tokens`: None means up to the end of the context. `n`: answers to the same prompt.
     `logprobs`: None for none, else the number of alternatives given with each token.
     `credit`: deltas the client will take before it grants more. `detached`: the request survives
-    its connection and can be taken up with `attach`. `principal` overrides that of hello.
+    its connection and can be taken up with `attach`.
     """
 
     sampling: Sampling = Sampling()
@@ -49,7 +53,6 @@ class Generation(Request, kw_only=True):
     logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
     credit: Credit = 256
     detached: bool = False
-    principal: Principal | None = None
 
 
 class Chat(Generation, tag="chat", kw_only=True):
