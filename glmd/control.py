@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
-from typing import NamedTuple, NoReturn
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, NoReturn
 
-from glmd import facts
+import msgspec
+import psutil
+
+from glmd import facts, lock, paths
+from glmd.errors import DaemonNotRunning, GlmdError, StartFailed, from_wire
 from glmd.facts import DaemonFacts
-from glmd.settings import DaemonSettings
+from glmd.lock import Lock
+from glmd.settings import DRAIN_SECONDS, DaemonSettings
+
+POLL = 0.05  # seconds between looks at another starter's progress
+GRACE = 5.0  # seconds for an ending that should be immediate
 
 
 class Start(NamedTuple):
@@ -15,6 +30,18 @@ class Start(NamedTuple):
 
     facts: DaemonFacts
     already: bool
+
+
+class Loading(msgspec.Struct, tag="loading", frozen=True):
+    """First kind of line that a starting daemon writes into the pipe of its starter: bytes of
+    weights read. The second kind is DaemonFacts in state ready or failed, the last line."""
+
+    done: int
+    total: int
+
+
+class Settled(msgspec.Struct, tag="settled", frozen=True):
+    facts: DaemonFacts
 
 
 def running(name: str) -> DaemonFacts | None:
@@ -32,13 +59,48 @@ def start_daemon(
     loaded, StartFailed for everything else that keeps a daemon from serving; nothing is left
     running then. An interrupt (Ctrl-C) while it waits stops the daemon again.
     """
-    raise NotImplementedError
+    paths.make_private(paths.runtime_dir(settings.name))
+    taken = _take_lock_or_find(settings.name)
+    if isinstance(taken, DaemonFacts):
+        return Start(taken, already=True)
+    facts.remove(settings.name)
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as lines:
+        try:
+            with taken:
+                _spawn(settings, taken, writing)
+        finally:
+            os.close(writing)
+        try:
+            settled = _follow(lines, on_progress or (lambda done, total: None))
+        except BaseException:
+            # The daemon sees its starter's end of the pipe closed and gives up.
+            lines.close()
+            _await_lock(settings.name)
+            raise
+    if settled is None:
+        raise _death(settings.name)
+    if settled.state == "failed":
+        _await_lock(settings.name)
+        raise _failure(settled)
+    return Start(settled, already=False)
 
 
 def run_foreground(settings: DaemonSettings) -> NoReturn:
     """Become the daemon: this process is replaced, so a supervisor sees one pid. Raises StartFailed
     when one runs already."""
-    raise NotImplementedError
+    paths.make_private(paths.runtime_dir(settings.name))
+    taken = Lock.take(settings.name)
+    if taken is None:
+        found = lock.holder(settings.name)
+        raise StartFailed(
+            f"The daemon {settings.name} is already running"
+            + (f" (pid {found.pid})." if found else "."),
+            hint=f"Stop it with `{_command('stop', settings.name)}`.",
+        )
+    facts.remove(settings.name)
+    os.set_inheritable(taken.fd, True)
+    os.execv(sys.executable, _command_line(settings, taken.fd))
 
 
 def stop_daemon(name: str, *, drain: bool = True) -> None:
@@ -47,4 +109,162 @@ def stop_daemon(name: str, *, drain: bool = True) -> None:
     With `drain` running requests may finish (at most 30 s), without it they end at once. Raises
     DaemonNotRunning.
     """
-    raise NotImplementedError
+    held = lock.holder(name)
+    if held is None:
+        raise DaemonNotRunning(
+            f"No daemon named {name} is running.",
+            hint=f"Start it with `{_command('start', name)}`.",
+        )
+    try:
+        core = os.pidfd_open(held.pid)
+    except ProcessLookupError:
+        return _sweep(name, [])
+    try:
+        family = _family(held.pid)
+        if held.alive:
+            _end(name, core, drain)
+        return _sweep(name, family)
+    finally:
+        os.close(core)
+
+
+def _take_lock_or_find(name: str) -> Lock | DaemonFacts:
+    """The lock, or the facts of the daemon that has it; waits for one that is starting or ending.
+
+    Raises what another caller's start raised, when that one came to grief while this one waited.
+    """
+    waited = False
+    while (taken := Lock.take(name)) is None:
+        found = running(name)
+        if found is not None and found.state == "ready":
+            return found
+        waited = True
+        time.sleep(POLL)
+    left = facts.read(name) if waited else None
+    if left is not None and left.state == "failed":
+        taken.release()
+        raise _failure(left)
+    return taken
+
+
+def _command_line(settings: DaemonSettings, lock_fd: int) -> list[str]:
+    # The daemon leaves the current folder, so what was meant from here must be said in full.
+    settings = msgspec.structs.replace(
+        settings,
+        **{
+            field: str(Path(given).expanduser().absolute())
+            for field in ("model", "tokenizer", "plugin_dir")
+            if (given := getattr(settings, field)) is not None
+        },
+    )
+    said = msgspec.json.encode(settings).decode()
+    return [sys.executable, "-I", "-m", "glmd.daemon", said, f"--lock-fd={lock_fd}"]
+
+
+def _spawn(settings: DaemonSettings, taken: Lock, writing: int) -> None:
+    output = paths.stderr_file(settings.name)
+    try:
+        output.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = output.open("wb")
+    except OSError as error:
+        raise StartFailed(
+            f"{output} cannot be written: {error.strerror}.", hint="GLMD_DATA_DIR moves it."
+        ) from None
+    with file:
+        # Ends as soon as it has forked the daemon, which therefore is nobody's zombie later.
+        subprocess.run(
+            [*_command_line(settings, taken.fd), f"--ready-fd={writing}"],
+            pass_fds=(taken.fd, writing),
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+            cwd="/",
+            check=False,
+        )
+
+
+def _follow(lines: BinaryIO, on_progress: Callable[[int, int], None]) -> DaemonFacts | None:
+    decoder = msgspec.json.Decoder(Loading | Settled)
+    for line in lines:
+        said = decoder.decode(line)
+        if isinstance(said, Settled):
+            return said.facts
+        on_progress(said.done, said.total)
+    return None
+
+
+def _failure(left: DaemonFacts) -> GlmdError:
+    if left.code:
+        return from_wire(left.code, left.error, hint=left.hint)
+    return StartFailed(left.error, hint=left.hint)
+
+
+def _death(name: str) -> StartFailed:
+    """The daemon ended without a word: show the last of what it printed."""
+    output = paths.stderr_file(name)
+    try:
+        said = output.read_text(errors="replace").strip().splitlines()
+    except OSError:
+        said = []
+    last = f" Its last words: {said[-1][:300]}" if said else ""
+    return StartFailed(f"The daemon died while starting.{last}", hint=f"See {output}.")
+
+
+def _await_lock(name: str) -> None:
+    deadline = time.monotonic() + GRACE
+    while time.monotonic() < deadline:
+        taken = Lock.take(name)
+        if taken is not None:
+            return taken.release()
+        time.sleep(POLL)
+
+
+def _end(name: str, core: int, drain: bool) -> None:
+    """Ask, insist, force."""
+    signal.pidfd_send_signal(core, signal.SIGTERM)
+    if drain and _ended(core, DRAIN_SECONDS + GRACE):
+        return
+    # Equal signals that are pending merge into one, so the second waits until the first was seen.
+    deadline = time.monotonic() + GRACE
+    while time.monotonic() < deadline and not _ended(core, POLL):
+        found = facts.read(name)
+        if found is not None and found.state == "stopping":
+            break
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if _ended(core, 0.0):
+            return
+        signal.pidfd_send_signal(core, number)
+        if _ended(core, GRACE):
+            return
+
+
+def _ended(pidfd: int, seconds: float) -> bool:
+    """Whether the process ends within `seconds`: a pidfd is readable then, pidfd_open(2)."""
+    poller = select.poll()
+    poller.register(pidfd, select.POLLIN)
+    return bool(poller.poll(seconds * 1000))
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _sweep(name: str, family: list[psutil.Process]) -> None:
+    """Children end within two seconds of the core; what a killed core left behind goes here."""
+    _, alive = psutil.wait_procs(family, timeout=GRACE)
+    for child in alive:
+        child.kill()
+    psutil.wait_procs(alive, timeout=GRACE)
+    taken = Lock.take(name)
+    if taken is not None:
+        with taken:
+            facts.remove(name)
+            paths.socket_file(name).unlink(missing_ok=True)
+
+
+def _command(verb: str, name: str) -> str:
+    return f"glmd {verb}" if name == paths.DEFAULT_NAME else f"glmd {verb} --name {name}"

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from pathlib import Path
 
 import platformdirs
 
+from glmd.errors import StartFailed
+
 DEFAULT_NAME = "default"
 
-# A UNIX socket's path holds 107 bytes; the file names below need 12 of them.
-SOCKET_PATH_MAX = 107
+SOCKET_PATH_MAX = 107  # bytes that a UNIX socket's address holds, unix(7)
 
 
 def runtime_dir(name: str = DEFAULT_NAME) -> Path:
@@ -55,12 +57,22 @@ def log_file(name: str = DEFAULT_NAME) -> Path:
     return data_dir(name) / "glmd.log"
 
 
+def stderr_file(name: str = DEFAULT_NAME) -> Path:
+    """What the daemon in the background wrote outside its log: a crash, mostly."""
+    return data_dir(name) / "stderr"
+
+
 def sessions_file(name: str = DEFAULT_NAME) -> Path:
     return data_dir(name) / "sessions.db"
 
 
 def config_file() -> Path:
     return config_dir() / "config.toml"
+
+
+def keys_dir() -> Path:
+    """CURVE keys for tcp: see glmd.keys."""
+    return config_dir() / "keys"
 
 
 def plugins_dir() -> Path:
@@ -70,3 +82,47 @@ def plugins_dir() -> Path:
 def embedded_model() -> Path:
     """The small model that ships with the package."""
     return Path(__file__).parent / "models" / "glm3-nano"
+
+
+def make_private(folder: Path) -> None:
+    """Create a folder that only this user can enter, or check that it is one.
+
+    Whoever can write to it, or to the folder around it, could put another socket in the place of
+    the daemon's. Raises StartFailed saying how to mend it.
+    """
+    try:
+        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        around, own = folder.parent.stat(), folder.lstat()
+    except OSError as error:
+        raise StartFailed(
+            f"The folder {folder} cannot be made: {error.strerror}.",
+            hint="GLMD_RUNTIME_DIR moves it.",
+        ) from None
+    if around.st_uid not in {0, os.getuid()} or (
+        around.st_mode & 0o022 and not around.st_mode & stat.S_ISVTX
+    ):
+        raise StartFailed(
+            f"Others can write to {folder.parent}.",
+            hint=f"Run `chmod go-w {folder.parent}` if it is yours; GLMD_RUNTIME_DIR moves it.",
+        )
+    if not stat.S_ISDIR(own.st_mode) or own.st_uid != os.getuid():
+        raise StartFailed(
+            f"{folder} is not a folder of user {os.getuid()}.",
+            hint="Remove it, or set GLMD_RUNTIME_DIR to a folder of yours.",
+        )
+    if own.st_mode & 0o077:
+        raise StartFailed(
+            f"Others can enter {folder} (mode {stat.S_IMODE(own.st_mode):04o}).",
+            hint=f"Run `chmod 700 {folder}`.",
+        )
+
+
+def check_socket_length(path: Path) -> None:
+    """Raises StartFailed when `path` is too long to be a UNIX socket."""
+    length = len(os.fsencode(path))
+    if length > SOCKET_PATH_MAX:
+        raise StartFailed(
+            f"The socket path {path} has {length} bytes; Linux allows {SOCKET_PATH_MAX}.",
+            hint="Set GLMD_RUNTIME_DIR to a shorter folder.",
+        )

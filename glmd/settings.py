@@ -8,6 +8,8 @@ import msgspec
 
 from glmd.paths import DEFAULT_NAME
 
+DRAIN_SECONDS = 30.0  # that running requests get when the daemon is told to stop
+
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$")]
 Backend = Literal["auto", "cpu", "bm1684x"]
 Mode = Literal["f16", "int8", "int4"]

@@ -185,7 +185,8 @@ class ReplicaStatus(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
 
 class StatusReply(Reply, tag="status", kw_only=True):
     """`placement` says in a sentence why the replicas are as they are. `clients_served`: distinct
-    connections that had a request accepted."""
+    connections that had a request accepted. `server_key`: what a client needs for the tcp endpoint,
+    "" without one."""
 
     server: str
     name: str
@@ -193,6 +194,7 @@ class StatusReply(Reply, tag="status", kw_only=True):
     boot_id: str
     uptime: float
     endpoints: list[str]
+    server_key: str = ""
     state: Literal["loading", "ready", "degraded", "failed", "stopping"]
     backend: str
     simulated: bool
