@@ -47,6 +47,7 @@ class Code(str, Enum):
     PLUGIN_ERROR = "plugin_error"  # a plugin failed; `plugin` names it
     MODEL_ERROR = "model_error"  # the model cannot be loaded or served
     OUT_OF_MEMORY = "out_of_memory"
+    STORAGE_FAILED = "storage_failed"  # the session database cannot be read or written
     INTERNAL = "internal"  # a bug in glmd
 
 
@@ -155,6 +156,7 @@ _CLASSES: dict[Code, type[GlmdError]] = {
     Code.PLUGIN_ERROR: EngineFailed,
     Code.MODEL_ERROR: ModelError,
     Code.OUT_OF_MEMORY: ModelError,
+    Code.STORAGE_FAILED: DaemonError,
     Code.INTERNAL: DaemonError,
 }
 

@@ -100,12 +100,14 @@ class Delta(Reply, tag="delta", kw_only=True):
 
 
 class Ending(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How one choice ended. `stop`: the stop string met. `message`: its id in the session."""
+    """How one choice ended. `stop`: the stop string met. `message`: its id in the session.
+    `unsaved`: why it has none although the request named a session."""
 
     choice: int
     finish_reason: FinishReason
     stop: str | None = None
     message: str | None = None
+    unsaved: str | None = None
 
 
 class Usage(msgspec.Struct, frozen=True):

@@ -59,8 +59,9 @@ class Chat(Generation, tag="chat", kw_only=True):
     """One turn of a conversation.
 
     Without `session` the `messages` are the whole conversation. With it they are appended behind
-    message `parent` (None: the newest leaf of the session); an empty list asks for another answer
-    to `parent`. `overflow`: what to do when the prompt exceeds the context.
+    message `parent` (None: the newest leaf of the session; "root": before its first message); an
+    empty list asks for another answer to `parent`. `overflow`: what to do when the prompt exceeds
+    the context.
     """
 
     messages: Annotated[list[Message], msgspec.Meta(max_length=4096)]
