@@ -1,0 +1,125 @@
+"""One libzmq connection: a DEALER socket, and the monitor that tells when its peer is gone."""
+
+from __future__ import annotations
+
+import time
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+from glmd import keys
+from glmd.errors import ConnectionFailed, DaemonTimeout, GlmdError
+from glmd.frontends.python_api._connection import Connection
+from glmd.frontends.python_api._endpoint import Endpoint
+
+# Reconnecting is ours: a new socket, a new hello. libzmq's own is put off for an hour and not
+# forbidden, since forbidding it discards what was received before the loss.
+_RECONNECT_IVL_MS = 3_600_000
+
+_HEARTBEAT_MS = 2_000  # tcp: a peer that vanished without a word is noticed after three of these
+
+_HANDSHAKE_FAILED = (
+    zmq.Event.HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.Event.HANDSHAKE_FAILED_PROTOCOL
+    | zmq.Event.HANDSHAKE_FAILED_AUTH
+)
+_LOST = zmq.Event.DISCONNECTED | zmq.Event.CLOSED | _HANDSHAKE_FAILED
+
+
+class Channel:
+    """Carries the frames of `connection`. Belongs to one thread. `timeout`: seconds until the
+    daemon's welcome. Raises GlmdError for an endpoint that is none."""
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        connection: Connection,
+        endpoint: Endpoint,
+        timeout: float | None,
+    ) -> None:
+        self.connection = connection
+        self._endpoint = endpoint
+        self._timeout = timeout
+        self._deadline = None if timeout is None else time.monotonic() + timeout
+        self.socket = context.socket(zmq.DEALER)
+        self.monitor = self.socket.get_monitor_socket(_LOST)
+        self.socket.linger = 0
+        # The credit of the streams bounds what is on its way, so no high-water mark is needed.
+        self.socket.sndhwm = self.socket.rcvhwm = 0
+        self.socket.reconnect_ivl = _RECONNECT_IVL_MS
+        if not endpoint.is_local:
+            self.socket.ipv6 = True
+            self.socket.heartbeat_ivl = _HEARTBEAT_MS
+            self.socket.heartbeat_timeout = 3 * _HEARTBEAT_MS
+        try:
+            endpoint.connect(self.socket)
+        except BaseException:
+            self.close()
+            raise
+
+    def patience(self) -> float | None:
+        """Seconds for which nothing has to happen."""
+        if self.connection.welcome is not None or self._deadline is None:
+            return None
+        return max(0.0, self._deadline - time.monotonic())
+
+    def pump(self) -> None:
+        """Receive and send what there is, without waiting. Raises GlmdError when the connection is
+        of no more use."""
+        # The monitor is asked first: whatever was received before a loss is then read behind it.
+        lost = self._loss()
+        while self.socket.poll(0, zmq.POLLIN):
+            frames = self.socket.recv_multipart(zmq.NOBLOCK)
+            if len(frames) == 1:
+                self.connection.receive(frames[0])
+        if lost is not None:
+            raise lost
+        outbox = self.connection.outbox
+        while outbox:
+            try:
+                self.socket.send(outbox[0], zmq.NOBLOCK)
+            except zmq.Again:
+                break
+            outbox.popleft()
+        if self.patience() == 0.0:
+            raise DaemonTimeout(
+                f"Nobody answered at {self._endpoint.address} within {self._timeout:g} s.",
+                hint=self._hint(),
+            )
+
+    def close(self, linger_ms: int = 0) -> None:
+        self.socket.disable_monitor()
+        self.monitor.close(0)
+        self.socket.close(linger_ms)
+
+    def _loss(self) -> GlmdError | None:
+        lost: GlmdError | None = None
+        while self.monitor.poll(0):
+            event = parse_monitor_message(self.monitor.recv_multipart(zmq.NOBLOCK))["event"]
+            if event & _HANDSHAKE_FAILED:
+                return ConnectionFailed(
+                    f"The daemon at {self._endpoint.address} refused the connection.",
+                    hint=self._hint(),
+                )
+            if event & _LOST:
+                lost = self._lost()
+        return lost
+
+    def _lost(self) -> ConnectionFailed:
+        if self.connection.welcome is None:
+            return ConnectionFailed(
+                f"Nobody listens at {self._endpoint.address}.", hint="Look with glmd status."
+            )
+        return ConnectionFailed(
+            "The connection to the daemon was lost.",
+            hint="See whether it still runs with glmd status, and why not with glmd logs.",
+        )
+
+    def _hint(self) -> str:
+        if self._endpoint.is_local:
+            return "Look at it with `glmd status` and `glmd logs`."
+        public = keys.own("client").public.hex()
+        return (
+            "Its key must be the one in known_daemons here, and its authorized_clients must hold "
+            f"{public}."
+        )

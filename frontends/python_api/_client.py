@@ -1,0 +1,191 @@
+"""The client for ordinary programs: it blocks, and may be used from several threads."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Iterator, Sequence
+
+from typing_extensions import Self, Unpack
+
+from glmd.frontends.python_api._answer import R
+from glmd.frontends.python_api._base import ClientBase, StreamBase, T, only
+from glmd.frontends.python_api._connection import Item
+from glmd.frontends.python_api._options import (
+    CallOptions,
+    ChatOptions,
+    CompleteOptions,
+    Messages,
+    Tools,
+    chat_request,
+    complete_request,
+    new_id,
+    tokenize_request,
+)
+from glmd.frontends.python_api._results import ChatResult, CompleteResult, Delta
+from glmd.frontends.python_api._timeouts import Patience
+from glmd.wire import replies, requests
+from glmd.wire.replies import SessionInfo, StatusReply, Tokens
+from glmd.wire.requests import AnyRequest, Attach, Chat, Complete
+
+
+class _Inbox:
+    """Replies to one request, from the client's thread to the one that waits."""
+
+    def __init__(self) -> None:
+        self._items: queue.SimpleQueue[Item] = queue.SimpleQueue()
+        self.put = self._items.put
+
+    def get(self, patience: Patience, *, heard: bool) -> Item:
+        """The next one, or the DaemonTimeout that says it did not come."""
+        try:
+            return self._items.get(timeout=patience.wait(heard))
+        except queue.Empty:
+            return patience.error(heard)
+
+
+class Stream(StreamBase[R]):
+    """Iterate over it for the deltas; leaving the loop, or the `with` block, cancels the answer."""
+
+    def __init__(
+        self,
+        client: Client,
+        request: Chat | Complete | Attach,
+        kind: type[R],
+        options: CallOptions,
+    ) -> None:
+        super().__init__(client, request, kind, options)
+        self._inbox = _Inbox()
+        client._send(request, self._inbox.put)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.cancel()
+
+    def __iter__(self) -> Iterator[Delta]:
+        try:
+            while (delta := self._next()) is not None:
+                yield delta
+        finally:
+            self.cancel()
+
+    def result(self) -> R:
+        """The whole answer; reads what has not been iterated over. Raises what iterating raises."""
+        while True:
+            if (result := self._result()) is not None:
+                return result
+            self._take(self._inbox.get(self._patience, heard=self._heard))
+
+    def _next(self) -> Delta | None:
+        while self._result() is None:
+            delta = self._take(self._inbox.get(self._patience, heard=self._heard))
+            if delta is not None:
+                return delta
+        return None
+
+
+class Sessions:
+    """Conversations kept by the daemon, and shared by every frontend that speaks for the same
+    principal. All of it raises NotFound for an id that is none."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def list(self, *, limit: int = 100, before: str | None = None) -> list[SessionInfo]:
+        """Newest first; `before`: the last id of the page before."""
+        request = requests.SessionList(id=new_id(), limit=limit, before=before)
+        return self._client._ask(request, replies.Sessions).sessions
+
+    def get(self, session: str) -> replies.Session:
+        """A session with its tree of messages."""
+        return self._client._ask(requests.SessionGet(id=new_id(), session=session), replies.Session)
+
+    def new(self, title: str = "") -> SessionInfo:
+        """An empty session; without a title it is called after its first message."""
+        return self._client._ask(
+            requests.SessionNew(id=new_id(), title=title), replies.Session
+        ).info
+
+    def rename(self, session: str, title: str) -> SessionInfo:
+        request = requests.SessionRename(id=new_id(), session=session, title=title)
+        return self._client._ask(request, replies.Session).info
+
+    def delete(self, session: str) -> None:
+        self._client._ask(requests.SessionDelete(id=new_id(), session=session), replies.Ok)
+
+
+class Client(ClientBase):
+    """Talks to a running daemon; see ClientBase for the arguments.
+
+        with glmd.Client() as client:
+            with client.stream("你好") as answer:
+                for delta in answer:
+                    print(delta.text, end="")
+
+    Any thread may use it. After a fork the child needs one of its own. Every method raises the
+    errors of glmd.errors: DaemonNotRunning and DaemonTimeout among them.
+    """
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection. Running requests end with ConnectionFailed; detached ones go on."""
+        self._close()
+
+    @property
+    def sessions(self) -> Sessions:
+        return Sessions(self)
+
+    def chat(self, messages: Messages, **options: Unpack[ChatOptions]) -> ChatResult:
+        """The whole answer to a conversation. A text is one user turn; a message may be a dict."""
+        with self.stream(messages, **options) as stream:
+            return stream.result()
+
+    def stream(self, messages: Messages, **options: Unpack[ChatOptions]) -> Stream[ChatResult]:
+        """The answer while it comes."""
+        return Stream(self, chat_request(messages, options), ChatResult, options)
+
+    def complete(
+        self, prompt: str | Sequence[int], **options: Unpack[CompleteOptions]
+    ) -> CompleteResult:
+        """Continue a text, or token ids, without a chat template."""
+        with self.stream_complete(prompt, **options) as stream:
+            return stream.result()
+
+    def stream_complete(
+        self, prompt: str | Sequence[int], **options: Unpack[CompleteOptions]
+    ) -> Stream[CompleteResult]:
+        """The continuation while it comes."""
+        return Stream(self, complete_request(prompt, options), CompleteResult, options)
+
+    def attach(
+        self, target: str, *, from_seq: int = 0, **options: Unpack[CallOptions]
+    ) -> Stream[ChatResult]:
+        """Take up the detached request `target` from delta `from_seq`. Raises NotFound, or
+        DaemonError (expired) when it is too late."""
+        request = Attach(id=new_id(), target=target, from_seq=from_seq)
+        return Stream(self, request, ChatResult, options)
+
+    def tokenize(
+        self, text: str | None = None, *, messages: Messages | None = None, tools: Tools = ()
+    ) -> Tokens:
+        """Ids and pieces of a text, or of the prompt that `messages` and `tools` would make."""
+        return self._ask(tokenize_request(text, messages, tools), Tokens)
+
+    def detokenize(self, tokens: Sequence[int]) -> str:
+        request = requests.Detokenize(id=new_id(), tokens=list(tokens))
+        return self._ask(request, replies.Detokenized).text
+
+    def status(self) -> StatusReply:
+        """What the daemon runs and has served."""
+        return self._ask(requests.Status(id=new_id()), StatusReply)
+
+    def _ask(self, request: AnyRequest, kind: type[T]) -> T:
+        inbox = _Inbox()
+        self._send(request, inbox.put)
+        return only(inbox.get(Patience(self._timeouts, None), heard=False), kind)

@@ -1,0 +1,160 @@
+"""The keyword arguments of `chat`, `stream` and `complete`, and the requests they make."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeAlias, TypeVar
+
+import msgspec
+from typing_extensions import TypedDict
+
+from glmd.chat import Message, Tool
+from glmd.errors import InvalidRequest
+from glmd.wire.replies import Progress
+from glmd.wire.requests import Chat, Complete, Generation, Tokenize
+from glmd.wire.sampling import Sampling, Stage
+
+Messages: TypeAlias = str | Message | Mapping[str, Any] | Sequence[Message | Mapping[str, Any]]
+Tools: TypeAlias = Sequence[Tool | Mapping[str, Any]]
+
+
+class SamplingOptions(TypedDict, total=False):
+    """How tokens are chosen: see docs/sampling.md. What is left out the daemon decides.
+
+    `sampling` replaces the default chain by explicit stages.
+    """
+
+    sampling: Sequence[Stage]
+    preset: Literal["greedy", "penalty_sample"] | None
+    seed: int | None
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
+    min_p: float | None
+    typical_p: float | None
+    top_n_sigma: float | None
+    xtc_probability: float | None
+    xtc_threshold: float | None
+    repeat_penalty: float | None
+    repeat_last_n: int | None
+    frequency_penalty: float | None
+    presence_penalty: float | None
+    dry_multiplier: float | None
+    dry_base: float | None
+    dry_allowed_length: int | None
+    dry_last_n: int | None
+    logit_bias: Mapping[int, float] | None
+
+
+class CallOptions(TypedDict, total=False):
+    """What stays in the client: `timeout`, seconds for the whole request; `on_progress`, called
+    with each Progress while the answer is waited for, in the thread or task that waits."""
+
+    timeout: float | None
+    on_progress: Callable[[Progress], None] | None
+
+
+class GenerationOptions(SamplingOptions, CallOptions, total=False):
+    """`max_tokens`: None for up to the end of the context. `stop`: strings that end the answer.
+    `n`: answers to the same prompt. `logprobs`: alternatives given with each token, 0 for the
+    token's own alone. `detached`: the request survives this client and can be taken up again with
+    `attach`."""
+
+    max_tokens: int | None
+    stop: str | Sequence[str]
+    ignore_eos: bool
+    n: int
+    logprobs: int | None
+    detached: bool
+
+
+class ChatOptions(GenerationOptions, total=False):
+    """`tools`: what the model may call. `session`, `parent`: append the messages there instead of
+    taking them as the whole conversation. `overflow`: what to do when the prompt is too long."""
+
+    tools: Tools
+    session: str | None
+    parent: str | None
+    overflow: Literal["error", "drop_oldest"]
+
+
+class CompleteOptions(GenerationOptions, total=False):
+    """`prompt_logprobs`: the log-probability of each prompt token after the first."""
+
+    prompt_logprobs: bool
+
+
+SAMPLING_FIELDS = frozenset(Sampling.__struct_fields__) - {"stages"}
+
+_Request = TypeVar("_Request", bound=Generation)
+
+
+def new_id() -> str:
+    """Unique beyond one connection, since a detached request is taken up on another."""
+    return secrets.token_hex(8)
+
+
+def messages_of(messages: Messages) -> list[Message]:
+    """Turns from what a caller may write: a text is one user turn. Raises InvalidRequest."""
+    if isinstance(messages, str):
+        return [Message(role="user", content=messages)]
+    turns = [messages] if isinstance(messages, Message | Mapping) else list(messages)
+    return _convert(turns, list[Message], "messages")
+
+
+def tools_of(tools: Tools) -> list[Tool]:
+    return _convert(list(tools), list[Tool], "tools")
+
+
+def chat_request(messages: Messages, options: Mapping[str, Any]) -> Chat:
+    fields = {"messages": messages_of(messages), "tools": tools_of(options.get("tools", ()))}
+    return _generation(Chat, fields, options)
+
+
+def complete_request(prompt: str | Sequence[int], options: Mapping[str, Any]) -> Complete:
+    fields = {"prompt": prompt if isinstance(prompt, str) else list(prompt)}
+    return _generation(Complete, fields, options)
+
+
+def tokenize_request(text: str | None, messages: Messages | None, tools: Tools) -> Tokenize:
+    if (text is None) == (messages is None):
+        raise TypeError("tokenize takes either a text or messages")
+    return Tokenize(
+        id=new_id(),
+        text=text,
+        messages=None if messages is None else messages_of(messages),
+        tools=tools_of(tools),
+    )
+
+
+def _generation(
+    kind: type[_Request], fields: dict[str, Any], options: Mapping[str, Any]
+) -> _Request:
+    sampling: dict[str, Any] = {}
+    for name, value in options.items():
+        if name in CallOptions.__annotations__ or name in fields:
+            continue
+        if name in SAMPLING_FIELDS:
+            sampling[name] = value
+        elif name == "sampling":
+            sampling["stages"] = list(value)
+        elif name == "stop":
+            fields["stop"] = [value] if isinstance(value, str) else list(value)
+        elif name in kind.__struct_fields__:
+            fields[name] = value
+        else:
+            raise TypeError(f"{kind.__name__.lower()} has no option {name!r}")
+    fields |= {"op": kind.__struct_config__.tag, "id": new_id(), "sampling": sampling}
+    return _convert(fields, kind, "")
+
+
+_T = TypeVar("_T")
+
+
+def _convert(value: Any, kind: type[_T], where: str) -> _T:
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        message = str(error).replace("`$.", "`").replace("`$[", f"`{where}[")
+        raise InvalidRequest(f"The request is not valid: {message}.") from None
