@@ -18,13 +18,14 @@ class Command(msgspec.Struct, tag_field="op", frozen=True, omit_defaults=True):
     """Base of what the core sends."""
 
 
-class Load(Command, tag="load"):
-    """First command. `model`: checkpoint folder, packed file or bmodel. `mode`: f16, int8, int4.
-    `context`: positions a slot holds, 0 for the model's own. `slots`, `threads`: 0 for automatic."""
+class Load(Command, tag="load", frozen=True):
+    """First command. `model`: checkpoint folder, packed file or bmodel. `mode`: f16, int8, int4, or
+    "" for the model's own. `context`: positions a slot holds, 0 for the model's own. `slots`,
+    `threads`: 0 for automatic."""
 
     model: str
     backend: str
-    mode: str
+    mode: str = ""
     context: int = 0
     slots: int = 0
     threads: int = 0
@@ -32,7 +33,7 @@ class Load(Command, tag="load"):
     simulate: bool = False
 
 
-class Submit(Command, tag="submit"):
+class Submit(Command, tag="submit", frozen=True):
     """Generate. `id` is the core's own number.
 
     `choices`: for each answer the index and the tokens it has already given: those are forced
@@ -51,14 +52,14 @@ class Submit(Command, tag="submit"):
     prompt_logprobs: bool = False
 
 
-class Cancel(Command, tag="cancel"):
+class Cancel(Command, tag="cancel", frozen=True):
     """Stop a request, or one choice of it. Nothing more is sent for it."""
 
     id: int
     choice: int | None = None
 
 
-class Stop(Command, tag="stop"):
+class Stop(Command, tag="stop", frozen=True):
     """Unload and exit."""
 
 
@@ -69,14 +70,14 @@ class Event(msgspec.Struct, tag_field="op", frozen=True, omit_defaults=True):
     """Base of what the engine child sends."""
 
 
-class Loading(Event, tag="loading"):
+class Loading(Event, tag="loading", frozen=True):
     """Bytes of weights read so far."""
 
     done: int
     total: int
 
 
-class Ready(Event, tag="ready"):
+class Ready(Event, tag="ready", frozen=True):
     """The model is loaded. `outputs`: of token, candidates, logits. `vocab`: the padded length."""
 
     slots: int
@@ -90,7 +91,7 @@ class Ready(Event, tag="ready"):
     seconds: float = 0.0
 
 
-class Broken(Event, tag="broken"):
+class Broken(Event, tag="broken", frozen=True):
     """The model could not be loaded; the child exits. `code`: glmd.errors.Code."""
 
     code: str
@@ -98,7 +99,7 @@ class Broken(Event, tag="broken"):
     hint: str = ""
 
 
-class Prefilled(Event, tag="prefilled"):
+class Prefilled(Event, tag="prefilled", frozen=True):
     """`done` of `total` prompt tokens are in the KV cache, `cached` of them were there before."""
 
     id: int
@@ -114,7 +115,7 @@ class Logprob(msgspec.Struct, frozen=True, array_like=True):
     top: list[tuple[int, float]]
 
 
-class PromptLogprobs(Event, tag="prompt_logprobs"):
+class PromptLogprobs(Event, tag="prompt_logprobs", frozen=True):
     """For the prompt tokens after the first, in order; sent once, before the first token."""
 
     id: int
@@ -132,13 +133,14 @@ class Token(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     logprob: Logprob | None = None
 
 
-class Step(Event, tag="step"):
-    """Everything one decode step produced."""
+class Step(Event, tag="step", frozen=True):
+    """Everything one decode step produced. Sent without tokens about once a second by steps that
+    produce none, as a sign of life."""
 
     tokens: list[Token]
 
 
-class Failed(Event, tag="failed"):
+class Failed(Event, tag="failed", frozen=True):
     """A request ended with an error. `code`: glmd.errors.Code."""
 
     id: int
@@ -148,13 +150,11 @@ class Failed(Event, tag="failed"):
     plugin: str | None = None
 
 
-class Report(Event, tag="report"):
+class Report(Event, tag="report", frozen=True):
     """Facts for `glmd status`, sent once a second while they change."""
 
     slots_busy: int
     devices: list[dict[str, float]] = []
 
 
-AnyEvent = (
-    Loading | Ready | Broken | Prefilled | PromptLogprobs | Step | Failed | Report
-)
+AnyEvent = Loading | Ready | Broken | Prefilled | PromptLogprobs | Step | Failed | Report

@@ -1,0 +1,95 @@
+"""Which replicas there are, on what, and why."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+
+from glmd.daemon.engine.messages import Load
+from glmd.daemon.pool.spec import PoolSpec
+from glmd.errors import InvalidRequest
+
+
+@dataclass(frozen=True)
+class Placement:
+    """One `Load` a replica, and a sentence for `glmd status`."""
+
+    loads: list[Load]
+    reason: str
+
+
+def place(spec: PoolSpec) -> Placement:
+    """Raises InvalidRequest where the replicas cannot be laid out as asked."""
+    return _on_cpu(spec) if spec.backend == "cpu" else _on_devices(spec)
+
+
+def _on_cpu(spec: PoolSpec) -> Placement:
+    if spec.devices:
+        raise InvalidRequest(
+            "Device ids were given, but the backend is the CPU.",
+            hint="Leave --devid out, or choose --backend bm1684x.",
+        )
+    if spec.replicas < 1:
+        raise InvalidRequest(f"There must be at least one replica, not {spec.replicas}.")
+    threads = spec.threads or len(os.sched_getaffinity(0))
+    n = spec.replicas
+    shares = [max(threads // n + (i < threads % n), 1) for i in range(n)]
+    fewest, most = shares[-1], shares[0]
+    each = _count(most, "thread") if fewest == most else f"{fewest} or {most} threads"
+    reason = (
+        f"{_count(n, 'replica')} on the CPU with {each}{' each' if n > 1 else ''}: "
+        f"{_count(threads, 'thread')} {'were asked for' if spec.threads else 'can run here'}."
+    )
+    return Placement([_load(spec, threads=share) for share in shares], reason)
+
+
+def _on_devices(spec: PoolSpec) -> Placement:
+    ids = spec.devices
+    if not ids:
+        raise InvalidRequest(
+            f"The {spec.backend} backend needs device ids.", hint="Name them, as in --devid 0,1."
+        )
+    if len(set(ids)) != len(ids):
+        raise InvalidRequest(f"A device id is given twice in {_ids(ids)}.")
+    width = devices_of(spec.model.name)
+    if len(ids) % width:
+        raise InvalidRequest(
+            f"{spec.model.name} runs on {_count(width, 'device')} at a time, and "
+            f"{_count(len(ids), 'id')} cannot be shared out evenly.",
+            hint=f"Give a multiple of {width} ids, or a bmodel for another number of devices.",
+        )
+    groups = [ids[i : i + width] for i in range(0, len(ids), width)]
+    on = " and ".join(_ids(group) for group in groups)
+    reason = (
+        f"{_count(len(groups), 'replica')}: the bmodel takes {_count(width, 'device')}, "
+        f"{_count(len(ids), 'id')} were given (on {on})."
+    )
+    return Placement([_load(spec, devices=group) for group in groups], reason)
+
+
+def devices_of(name: str) -> int:
+    """Devices a bmodel is compiled for, by its name NAME_MODE_Ndev.bmodel; 1 where it says none."""
+    match = re.search(r"_(\d+)dev\b", name)
+    return max(int(match[1]), 1) if match else 1
+
+
+def _load(spec: PoolSpec, *, threads: int = 0, devices: list[int] | None = None) -> Load:
+    return Load(
+        model=str(spec.model),
+        backend=spec.backend,
+        mode=spec.mode or "",
+        context=spec.context,
+        slots=spec.slots,
+        threads=threads,
+        devices=devices or [],
+        simulate=spec.simulate,
+    )
+
+
+def _ids(ids: list[int]) -> str:
+    return ",".join(map(str, ids))
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

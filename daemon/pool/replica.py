@@ -1,0 +1,266 @@
+"""One engine child after another, and the requests it serves."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Literal, Protocol
+
+import psutil
+
+from glmd.daemon.engine.messages import (
+    AnyEvent,
+    Broken,
+    Cancel,
+    Failed,
+    Load,
+    Loading,
+    Prefilled,
+    PromptLogprobs,
+    Ready,
+    Report,
+    Step,
+    Stop,
+)
+from glmd.daemon.pool.child import Child
+from glmd.daemon.pool.deaths import Deaths
+from glmd.daemon.pool.spec import Timeouts
+from glmd.daemon.pool.ticket import Ticket
+from glmd.errors import Code, EngineFailed, GlmdError, from_wire
+from glmd.wire.replies import DeviceStatus, ReplicaStatus
+
+log = logging.getLogger(__name__)
+
+State = Literal["loading", "ready", "restarting", "failed", "stopped"]
+
+
+class ReplicaOwner(Protocol):
+    def state_changed(self, replica: Replica) -> None: ...
+
+    def freed(self, seconds: float | None) -> None:
+        """There are slots again. `seconds`: how long the request took that has ended, if one
+        has."""
+
+
+class Replica:
+    """Keeps an engine child alive. When it dies the next one gets its requests, with the tokens
+    they have already given; when it dies too often they fail, and so does the replica."""
+
+    def __init__(self, index: int, load: Load, timeouts: Timeouts, owner: ReplicaOwner) -> None:
+        self.index = index
+        self.state: State = "loading"
+        self.model: Ready | None = None
+        self.error: GlmdError | None = None
+        self.progress = (0, 0)  # bytes of weights read, of all
+        self._load = load
+        self._timeouts = timeouts
+        self._owner = owner
+        self._child: Child | None = None
+        self._gone = asyncio.Event()
+        self._tickets: dict[int, Ticket] = {}
+        self._deaths = Deaths()
+        self._heard = 0.0
+        self._report = Report(slots_busy=0)
+        self._served = 0
+        self._loads = 0
+
+    # -- requests ------------------------------------------------------------------------------
+
+    @property
+    def free(self) -> int:
+        """Slots that a new request can have at once."""
+        if self.state != "ready" or self.model is None:
+            return 0
+        return self.model.slots - self._busy
+
+    @property
+    def running(self) -> int:
+        return len(self._tickets)
+
+    @property
+    def _busy(self) -> int:
+        return sum(len(ticket.answers) for ticket in self._tickets.values())
+
+    def submit(self, ticket: Ticket) -> None:
+        if not self._tickets:
+            self._heard = time.monotonic()
+        self._tickets[ticket.id] = ticket
+        ticket.started = ticket.started or time.monotonic()
+        if self._child:
+            self._child.send(ticket.command())
+
+    def cancel(self, ticket: Ticket, choice: int | None) -> None:
+        if ticket.id not in self._tickets or not ticket.drop(choice):
+            return
+        if self._child and self.state == "ready":
+            self._child.send(Cancel(ticket.id, choice))
+        self._settle(ticket)
+
+    def fail_all(self, error: GlmdError) -> None:
+        tickets, self._tickets = list(self._tickets.values()), {}
+        for ticket in tickets:
+            ticket.failed(error)
+
+    def _settle(self, ticket: Ticket) -> None:
+        """A choice has ended, and with the last one the ticket."""
+        seconds = None
+        if not ticket.answers and self._tickets.pop(ticket.id, None) is not None:
+            self._served += 1
+            seconds = time.monotonic() - ticket.started
+        self._owner.freed(seconds)
+
+    # -- the child -----------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self._heard = time.monotonic()
+        self._gone.clear()
+        try:
+            self._child = Child(f"engine {self.index}", self)
+        except OSError as error:
+            asyncio.get_running_loop().call_soon(self.gone, f"could not be started: {error}")
+            return
+        self._child.send(self._load)
+        self._owner.state_changed(self)
+
+    async def stop(self) -> None:
+        """End the child; it is gone when this returns. What still runs on it ends unanswered."""
+        self._become("stopped")
+        if self._child is None:
+            return
+        self._child.send(Stop())
+        try:
+            await asyncio.wait_for(self._gone.wait(), self._timeouts.stop)
+        except asyncio.TimeoutError:
+            if self._child:
+                self._child.kill()
+            await self._gone.wait()
+
+    def tick(self) -> None:
+        """Called a few times a second: watch over the child, keep those who wait informed."""
+        for ticket in list(self._tickets.values()):
+            ticket.works()
+        if self._child is None or self.state in {"failed", "stopped"}:
+            return
+        limit = self._patience()
+        if limit is not None and time.monotonic() - self._heard > limit:
+            log.error("Engine %d has been silent for %.0f s and is ended.", self.index, limit)
+            self._heard = time.monotonic()
+            self._child.kill()
+
+    def _patience(self) -> float | None:
+        """Seconds of silence that are normal; None when there is nothing to be heard."""
+        if self.state != "ready":
+            return self._timeouts.load
+        if not self._tickets:
+            return None
+        quiet = any(ticket.quiet for ticket in self._tickets.values())
+        return self._timeouts.prefill if quiet else self._timeouts.decode
+
+    def happened(self, event: AnyEvent) -> None:
+        self._heard = time.monotonic()
+        if isinstance(event, Step):
+            for token in event.tokens:
+                if ticket := self._tickets.get(token.id):
+                    ticket.token(token)
+                    if token.finish:
+                        self._settle(ticket)
+        elif isinstance(event, Prefilled):
+            if ticket := self._tickets.get(event.id):
+                ticket.prefilled(event.done, event.total, event.cached)
+        elif isinstance(event, PromptLogprobs):
+            if ticket := self._tickets.get(event.id):
+                ticket.scored(event)
+        elif isinstance(event, Failed):
+            if ticket := self._tickets.get(event.id):
+                ticket.failed(
+                    from_wire(event.code, event.message, hint=event.hint, plugin=event.plugin)
+                )
+                self._settle(ticket)
+        elif isinstance(event, Report):
+            self._report = event
+        elif isinstance(event, Loading):
+            self.progress = (event.done, event.total)
+        elif isinstance(event, Ready):
+            self._ready(event)
+        else:
+            self._broken(event)
+
+    def _ready(self, event: Ready) -> None:
+        self.model = event
+        self._loads += 1
+        self._deaths.ready(time.monotonic())
+        for ticket in list(self._tickets.values()):
+            self.submit(ticket)
+        self._become("ready")
+
+    def _broken(self, event: Broken) -> None:
+        """The model cannot be loaded; another try would end the same way."""
+        self._give_up(from_wire(event.code, event.message, hint=event.hint))
+
+    def gone(self, how: str) -> None:
+        self._child = None
+        self._gone.set()
+        if self.state not in {"failed", "stopped"}:
+            self._died(how)
+
+    def _died(self, how: str) -> None:
+        log.warning("Engine %d %s; %d requests were on it.", self.index, how, self.running)
+        if self._deaths.died(time.monotonic()):
+            self._give_up(
+                EngineFailed(
+                    f"Engine {self.index} {how}, once too often.",
+                    hint="`glmd logs` shows what it said; `glmd restart` tries again.",
+                    code=Code.ENGINE_DIED,
+                )
+            )
+            return
+        for ticket in self._tickets.values():
+            ticket.interrupted()
+        self._become("restarting")
+        self.start()
+
+    def _give_up(self, error: GlmdError) -> None:
+        self.error = error
+        self.fail_all(error)
+        self._become("failed")
+
+    def _become(self, state: State) -> None:
+        self.state = state
+        self._owner.state_changed(self)
+
+    # -- status --------------------------------------------------------------------------------
+
+    def status(self) -> ReplicaStatus:
+        return ReplicaStatus(
+            index=self.index,
+            state=self.state,
+            pid=self._child.pid if self._child else None,
+            devices=[_device(facts) for facts in self._report.devices],
+            slots=self.model.slots if self.model else 0,
+            slots_busy=self._busy,
+            requests_served=self._served,
+            model_loads=self._loads,
+            memory=_resident(self._child),
+            error=str(self.error or ""),
+        )
+
+
+def _device(facts: dict[str, float]) -> DeviceStatus:
+    def whole(name: str) -> int | None:
+        return int(facts[name]) if name in facts else None
+
+    return DeviceStatus(
+        device=int(facts["device"]),
+        memory_total=whole("memory_total"),
+        memory_used=whole("memory_used"),
+        utilisation=facts.get("utilisation"),
+        temperature=facts.get("temperature"),
+    )
+
+
+def _resident(child: Child | None) -> int:
+    try:
+        return int(psutil.Process(child.pid).memory_info().rss) if child else 0
+    except psutil.Error:
+        return 0

@@ -1,0 +1,35 @@
+"""What the pool is asked to run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+
+class PoolSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """`backend`: "cpu" or "bm1684x". `mode`: f16, int8, int4, or None for the model's own.
+    `context`, `slots`, `threads`: 0 for automatic; `threads` is for all replicas together.
+    `replicas`: on the CPU; on cards it follows from `devices`. `max_queue`: requests that may wait.
+    """
+
+    model: Path
+    backend: str
+    mode: str | None = None
+    context: int = 0
+    slots: int = 0
+    threads: int = 0
+    replicas: int = 1
+    devices: list[int] = []
+    simulate: bool = False
+    max_queue: int = 64
+
+
+class Timeouts(msgspec.Struct, frozen=True):
+    """Seconds of silence after which an engine child counts as stuck: while it loads, while it has
+    a prompt to prefill, while it only decodes. `stop`: how long it may take to leave when asked."""
+
+    load: float = 600.0
+    prefill: float = 120.0
+    decode: float = 30.0
+    stop: float = 1.0

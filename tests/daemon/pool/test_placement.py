@@ -1,0 +1,86 @@
+"""Replicas from what was asked, with the reason in words."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from glmd.daemon.pool.placement import devices_of, place
+from glmd.daemon.pool.spec import PoolSpec
+from glmd.errors import InvalidRequest
+
+
+def cpu(**fields) -> PoolSpec:
+    return PoolSpec(model=Path("m"), backend="cpu", **fields)
+
+
+def cards(model: str, *ids: int) -> PoolSpec:
+    return PoolSpec(model=Path(model), backend="bm1684x", devices=list(ids))
+
+
+def test_one_replica_has_all_threads() -> None:
+    placement = place(cpu())
+    cores = len(os.sched_getaffinity(0))
+    assert [load.threads for load in placement.loads] == [cores]
+    assert placement.reason.startswith("1 replica on the CPU")
+
+
+@pytest.mark.parametrize(
+    ("threads", "replicas", "shares"),
+    [(8, 2, [4, 4]), (7, 3, [3, 2, 2]), (2, 4, [1, 1, 1, 1]), (5, 1, [5])],
+)
+def test_threads_are_divided(threads: int, replicas: int, shares: list[int]) -> None:
+    placement = place(cpu(threads=threads, replicas=replicas))
+    assert [load.threads for load in placement.loads] == shares
+    assert str(replicas) in placement.reason
+
+
+def test_the_reason_reads_as_a_sentence() -> None:
+    assert place(cpu(threads=7, replicas=3)).reason == (
+        "3 replicas on the CPU with 2 or 3 threads each: 7 threads were asked for."
+    )
+    assert place(cards("glm_int4_2dev.bmodel", 0, 1, 4, 5)).reason == (
+        "2 replicas: the bmodel takes 2 devices, 4 ids were given (on 0,1 and 4,5)."
+    )
+
+
+def test_ids_are_shared_out_by_the_devices_of_the_bmodel() -> None:
+    placement = place(cards("chatglm3-6b_int4_2dev.bmodel", 3, 2, 1, 0))
+    assert [load.devices for load in placement.loads] == [[3, 2], [1, 0]]
+
+
+def test_a_remainder_is_an_error() -> None:
+    with pytest.raises(InvalidRequest, match="cannot be shared out evenly") as caught:
+        place(cards("chatglm3-6b_int4_2dev.bmodel", 0, 1, 2))
+    assert "multiple of 2" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        cpu(devices=[0]),
+        cpu(replicas=0),
+        cards("m_int4_1dev.bmodel"),
+        cards("m_int4_1dev.bmodel", 1, 1),
+    ],
+)
+def test_what_cannot_be_is_refused(spec: PoolSpec) -> None:
+    with pytest.raises(InvalidRequest):
+        place(spec)
+
+
+def test_the_spec_reaches_the_child() -> None:
+    (load,) = place(cpu(mode="int8", context=99, slots=3, threads=1)).loads
+    assert (load.model, load.backend, load.mode) == ("m", "cpu", "int8")
+    assert (load.context, load.slots, load.threads) == (99, 3, 1)
+    (load,) = place(cpu()).loads
+    assert load.mode == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "devices"),
+    [("chatglm3-6b_int4_2dev.bmodel", 2), ("x_f16_8dev.bmodel", 8), ("plain.bmodel", 1)],
+)
+def test_devices_by_name(name: str, devices: int) -> None:
+    assert devices_of(name) == devices
