@@ -122,7 +122,8 @@ def _weight_map(index: Path) -> dict[str, str]:
         raise ModelError(f"{index} is not JSON.", hint="Download it again.") from error
     names = content.get("weight_map") if isinstance(content, dict) else None
     if not isinstance(names, dict) or not all(
-        isinstance(file, str) and file and Path(file).name == file for file in names.values()
+        isinstance(file, str) and file not in ("", "..") and Path(file).name == file
+        for file in names.values()
     ):
         raise ModelError(
             f"{index} has no weight_map from tensors to files beside it.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,21 +44,23 @@ class StoredTensor:
         where the elements are not in row-major order or not aligned. The mapping ends with the
         array, so that a caller who keeps one tensor at a time has one tensor in memory.
         """
-        span = 1 + sum((n - 1) * step for n, step in zip(self.shape, self.strides, strict=True))
+        dtype = np.dtype(NUMPY_DTYPES[self.dtype])
+        last = sum((n - 1) * step for n, step in zip(self.shape, self.strides, strict=True))
+        start = self.offset - self.offset % mmap.ALLOCATIONGRANULARITY
+        length = self.offset - start + (last + 1) * dtype.itemsize
         try:
-            flat = np.memmap(
-                self.path, NUMPY_DTYPES[self.dtype], "r", offset=self.offset, shape=(span,)
-            )
+            with self.path.open("rb") as file:
+                mapping = mmap.mmap(file.fileno(), length, access=mmap.ACCESS_READ, offset=start)
         except (OSError, ValueError) as error:
             raise ModelError(
                 f"{self.path} cannot be read any more: {error}.",
                 hint="The file must not be changed while it is loaded.",
             ) from error
-        steps = tuple(step * flat.itemsize for step in self.strides)
-        view = np.lib.stride_tricks.as_strided(
-            flat.view(np.ndarray), self.shape, steps, writeable=False
-        )
-        return np.require(view, requirements=["C", "A"])
+        steps = [step * dtype.itemsize for step in self.strides]
+        mapped = np.ndarray(self.shape, dtype, mapping, self.offset - start, steps)
+        values = np.require(mapped, requirements=["C", "A"])
+        values.flags.writeable = False
+        return values
 
 
 def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -8,7 +8,8 @@ torch/serialization.py and torch/_tensor.py.
 
 from __future__ import annotations
 
-import pickletools
+import io
+import pickle
 from dataclasses import dataclass
 from typing import TypeGuard
 
@@ -48,10 +49,6 @@ _REBUILD_TENSOR = _Global("torch._utils._rebuild_tensor_v2")
 _ORDERED_DICT = _Global("collections.OrderedDict")
 _GLOBALS = {*_STORAGES, _REBUILD_TENSOR, _ORDERED_DICT}
 
-_LITERALS: dict[str, object] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-_VALUES = {"BINUNICODE", "BININT", "BININT1", "BININT2", "LONG1"}
-_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-
 
 class Malformed(Exception):
     """The pickle is not what torch.save writes for a dict of tensors; the message says why."""
@@ -60,8 +57,8 @@ class Malformed(Exception):
 def load_tensors(pickled: bytes) -> dict[str, PickledTensor]:
     """Name -> tensor. Raises Malformed."""
     try:
-        state = _Machine().run(pickled)
-    except (ValueError, IndexError, KeyError) as error:  # a truncated or scrambled program
+        state = _Machine(pickled).run()
+    except (ValueError, IndexError, KeyError) as error:  # a scrambled program
         raise Malformed("its pickle is damaged") from error
     if not isinstance(state, dict):
         raise Malformed("it holds no dict of tensors")
@@ -72,80 +69,106 @@ def load_tensors(pickled: bytes) -> dict[str, PickledTensor]:
 
 
 class _Machine:
-    def __init__(self) -> None:
-        self.stack: list[object] = []
-        self.memo: dict[int, object] = {}
+    def __init__(self, pickled: bytes) -> None:
+        self._program = io.BytesIO(pickled)
+        self._stack: list[object] = []
+        self._memo: dict[int, object] = {}
 
-    def run(self, pickled: bytes) -> object:
-        for opcode, argument, _ in pickletools.genops(pickled):
-            name = opcode.name
-            if name == "STOP":
-                return self.stack.pop()
-            if name in _VALUES:
-                self.stack.append(argument)
-            elif name in _LITERALS:
-                self.stack.append(_LITERALS[name])
-            elif name in ("BINPUT", "LONG_BINPUT"):
-                self.memo[int(argument or 0)] = self.stack[-1]
-            elif name in ("BINGET", "LONG_BINGET"):
-                self.stack.append(self.memo[int(argument or 0)])
-            else:
-                self._build(name, argument)
-        raise Malformed("its pickle has no end")
+    def run(self) -> object:
+        stack = self._stack
+        while (code := self._take(1)) != pickle.STOP:
+            match code:
+                case pickle.PROTO:
+                    self._take(1)
+                case pickle.NONE:
+                    stack.append(None)
+                case pickle.NEWTRUE:
+                    stack.append(True)
+                case pickle.NEWFALSE:
+                    stack.append(False)
+                case pickle.BININT:
+                    stack.append(self._number(4, signed=True))
+                case pickle.BININT1:
+                    stack.append(self._number(1))
+                case pickle.BININT2:
+                    stack.append(self._number(2))
+                case pickle.LONG1:
+                    stack.append(self._number(self._number(1), signed=True))
+                case pickle.BINUNICODE:
+                    stack.append(self._take(self._number(4)).decode())
+                case pickle.BINPUT:
+                    self._memo[self._number(1)] = stack[-1]
+                case pickle.LONG_BINPUT:
+                    self._memo[self._number(4)] = stack[-1]
+                case pickle.BINGET:
+                    stack.append(self._memo[self._number(1)])
+                case pickle.LONG_BINGET:
+                    stack.append(self._memo[self._number(4)])
+                case pickle.MARK:
+                    stack.append(_MARK)
+                case pickle.EMPTY_DICT:
+                    stack.append({})
+                case pickle.EMPTY_TUPLE:
+                    stack.append(())
+                case pickle.TUPLE:
+                    stack.append(tuple(self._since_mark()))
+                case pickle.TUPLE1 | pickle.TUPLE2 | pickle.TUPLE3:
+                    size = 1 + (pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3).index(code)
+                    stack.append(tuple(stack.pop() for _ in range(size))[::-1])
+                case pickle.SETITEM:
+                    value, key = stack.pop(), stack.pop()
+                    self._set([key], [value])
+                case pickle.SETITEMS:
+                    items = self._since_mark()
+                    self._set(items[::2], items[1::2])
+                case pickle.GLOBAL:
+                    stack.append(_known(f"{self._line()}.{self._line()}"))
+                case pickle.BINPERSID:
+                    stack.append(_storage(stack.pop()))
+                case pickle.REDUCE:
+                    arguments, function = stack.pop(), stack.pop()
+                    stack.append(_call(function, arguments))
+                case pickle.BUILD:
+                    stack.pop()  # the state of an OrderedDict: torch's _metadata
+                    if not isinstance(stack[-1], dict):
+                        raise Malformed("it sets attributes of something that is no dict")
+                case _:
+                    raise Malformed(f"its pickle has an instruction {code!r} that no tensor needs")
+        return stack.pop()
 
-    def _build(self, name: str, argument: object) -> None:
-        stack = self.stack
-        if name == "MARK":
-            stack.append(_MARK)
-        elif name in ("EMPTY_TUPLE", "EMPTY_DICT"):
-            stack.append(() if name == "EMPTY_TUPLE" else {})
-        elif name == "TUPLE":
-            stack.append(tuple(self._since_mark()))
-        elif name in _TUPLES:
-            stack.append(tuple(stack.pop() for _ in range(_TUPLES[name]))[::-1])
-        elif name == "SETITEMS":
-            items = self._since_mark()
-            self._set(items[::2], items[1::2])
-        elif name == "SETITEM":
-            value, key = stack.pop(), stack.pop()
-            self._set([key], [value])
-        elif name == "GLOBAL":
-            stack.append(_known(str(argument).replace(" ", ".", 1)))
-        elif name == "BINPERSID":
-            stack.append(_storage(stack.pop()))
-        elif name == "REDUCE":
-            arguments, function = stack.pop(), stack.pop()
-            stack.append(_call(function, arguments))
-        elif name == "BUILD":
-            stack.pop()  # the state of an OrderedDict: torch's _metadata
-            if not isinstance(stack[-1], dict):
-                raise Malformed("it sets attributes of something that is no dict")
-        elif name != "PROTO":
-            raise Malformed(
-                f"its pickle has the instruction {name}, which no dict of tensors needs"
-            )
+    def _take(self, size: int) -> bytes:
+        data = self._program.read(size)
+        if len(data) < size:
+            raise Malformed("its pickle ends too early")
+        return data
+
+    def _number(self, size: int, signed: bool = False) -> int:
+        return int.from_bytes(self._take(size), "little", signed=signed)
+
+    def _line(self) -> str:
+        return self._program.readline().decode().removesuffix("\n")
 
     def _since_mark(self) -> list[object]:
-        position = len(self.stack) - 1 - self.stack[::-1].index(_MARK)
-        items = self.stack[position + 1 :]
-        del self.stack[position:]
+        position = len(self._stack) - 1 - self._stack[::-1].index(_MARK)
+        items = self._stack[position + 1 :]
+        del self._stack[position:]
         return items
 
     def _set(self, keys: list[object], values: list[object]) -> None:
-        target = self.stack[-1]
+        target = self._stack[-1]
         if not isinstance(target, dict) or len(keys) != len(values):
             raise Malformed("it sets items of something that is no dict")
         for key, value in zip(keys, values, strict=True):
             # Only strings: hashing what a hostile file has nested can take forever.
-            if not isinstance(key, str):
-                raise Malformed("it names a tensor by something that is no string")
+            if not isinstance(key, str) or len(key) > 200:
+                raise Malformed("it names a tensor by something that is no name")
             target[key] = value
 
 
 def _known(name: str) -> _Global:
     found = _Global(name)
     if found not in _GLOBALS:
-        raise Malformed(f"it asks for {name}, which no tensor of ChatGLM3 needs")
+        raise Malformed(f"it asks for {name[:200]}, which no tensor of ChatGLM3 needs")
     return found
 
 
