@@ -30,8 +30,10 @@ class AnswerParser:
         """`tools`: the names the model may call; the interpreter is always one of them."""
         self._tools = frozenset(tools)
         self._names = self._tools | {INTERPRETER}
+        self._state: Literal["metadata", "call", "text"] = "metadata"
+        self._held = ""
+        self._at_start = True  # of this segment's text: ChatGLM3 drops its first spaces
         self._said_anything = False
-        self._begin()
 
     def feed(self, text: str) -> list[Part]:
         self._held += text
@@ -44,7 +46,8 @@ class AnswerParser:
     def next_segment(self) -> list[Part]:
         """The model wrote <|assistant|>: the segment is complete, and another begins."""
         parts = self.finish()
-        self._begin()
+        self._state = "metadata"
+        self._at_start = True
         return parts
 
     def finish(self) -> list[Part]:
@@ -57,11 +60,6 @@ class AnswerParser:
                 return [call]
         self._state = "text"
         return self._text()
-
-    def _begin(self) -> None:
-        self._state: Literal["metadata", "call", "text"] = "metadata"
-        self._held = ""
-        self._at_start = True  # of this segment's text: ChatGLM3 strips it
 
     def _read_metadata(self) -> None:
         line, newline, _ = self._held.partition("\n")

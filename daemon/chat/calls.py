@@ -36,7 +36,8 @@ MAX_DEPTH = 32  # brackets in brackets
 _FENCED = re.compile(r"\s*```(?:python)?[ \t]*\n(.*?)\n?```\s*", re.DOTALL)
 _FUNCTION = "tool_call"
 _PREFIXED = re.compile(r"r?[bf]r?['\"]", re.IGNORECASE)  # bytes, or an f-string
-_MARKS = frozenset("( ) [ ] { } , : = ** - +".split())
+_SIGNS = frozenset({"-", "+", "**"})
+_MARKS = frozenset({"(", ")", "[", "]", "{", "}", ",", ":", "="}) | _SIGNS
 _OTHERS = frozenset(
     {
         tokenize.NAME,
@@ -132,21 +133,19 @@ def _checked(source: str) -> str:
     lines = source.split("\n")
     depth = 0
     # Backwards, so that an edit leaves the places before it as they are.
-    for before, item, after in reversed(list(zip([None, *found], found, [*found[1:], None]))):
+    for i in reversed(range(len(found))):
+        item = found[i]
         if item.type == tokenize.OP:
-            if item.string not in _MARKS:
-                raise _NotACall
             depth += (item.string in ")]}") - (item.string in "([{")
-            signs = before is not None and before.string in {"-", "+", "**"}
-            if depth > MAX_DEPTH or (signs and item.string in {"-", "+", "**"}):
+            two_signs = i > 0 and {item.string, found[i - 1].string} <= _SIGNS
+            if item.string not in _MARKS or two_signs or depth > MAX_DEPTH:
                 raise _NotACall
-        elif item.type == tokenize.NAME and keyword.iskeyword(item.string):
-            if after is not None and after.string == "=":
-                row, column = item.start
-                line = lines[row - 1]
-                lines[row - 1] = line[:column] + _ESCAPED + line[column:]
         elif item.type not in _OTHERS or _PREFIXED.match(item.string):
             raise _NotACall
+        elif keyword.iskeyword(item.string) and found[i + 1].string == "=":
+            row, column = item.start
+            line = lines[row - 1]
+            lines[row - 1] = line[:column] + _ESCAPED + line[column:]
     return "\n".join(lines)
 
 
@@ -160,7 +159,7 @@ def _literal(node: ast.expr) -> Any:
         keys = [None if key is None else _literal(key) for key in node.keys]
         if not all(isinstance(key, str) for key in keys):
             raise _NotACall
-        return dict(zip(keys, map(_literal, node.values)))
+        return dict(zip(keys, map(_literal, node.values), strict=True))
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
         value = _literal(node.operand)
         if isinstance(value, (int, float)) and not isinstance(value, bool):

@@ -1,7 +1,7 @@
 """ChatGLM3's prompt, made of ids, so that a role typed by a user stays text.
 
-    [gMASK] sop  then for each turn  <|role|> encode(metadata + "\\n") encode(content)
-    and at the end <|assistant|>, after which the model writes its own metadata and newline.
+[gMASK] sop, then for each turn <|role|> encode(metadata + "\\n") encode(content), and at the end
+<|assistant|>, after which the model writes its own metadata and newline.
 """
 
 from __future__ import annotations

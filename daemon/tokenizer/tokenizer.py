@@ -64,7 +64,7 @@ class Tokenizer:
         except OSError as error:
             raise ModelError(
                 f"The tokenizer {file} cannot be read: {error.strerror or error}.",
-                hint="Give the folder or file that has ChatGLM3's tokenizer.model with --tokenizer.",
+                hint="Give the folder with ChatGLM3's tokenizer.model with --tokenizer.",
             ) from error
 
     def check_fits(self, padded_vocab_size: int) -> None:
@@ -141,7 +141,7 @@ def _load(model: bytes, source: str) -> sentencepiece.SentencePieceProcessor:
         ) from error
     if processor.eos_id() != EOS:
         raise ModelError(
-            f"The tokenizer {source} ends texts with id {processor.eos_id()}; ChatGLM3's has {EOS}.",
+            f"The tokenizer {source} ends a text with id {processor.eos_id()}, not with {EOS}.",
             hint=hint,
         )
     return processor

@@ -1,0 +1,49 @@
+"""What the server calls: everything between a client's words and the pool's ids."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from glmd.daemon.chat.conversation import check_conversation
+from glmd.daemon.chat.prompt import join, render
+from glmd.daemon.request.outlet import Outlet
+from glmd.daemon.request.pool import Pool
+from glmd.daemon.request.running import Running
+from glmd.daemon.sessions.store import SessionStore
+from glmd.daemon.tokenizer.tokenizer import Tokenizer
+from glmd.errors import InvalidRequest
+from glmd.wire.requests import Chat, Complete, Tokenize
+
+
+class Requests:
+    """Lives on the event loop, and leaves long work to threads."""
+
+    def __init__(self, tokenizer: Tokenizer, pool: Pool, sessions: SessionStore) -> None:
+        self._tokenizer = tokenizer
+        self._pool = pool
+        self._sessions = sessions
+
+    def start(self, request: Chat | Complete, principal: str, outlet: Outlet) -> Running:
+        """Begin to answer. Whatever is wrong is told to the outlet, never raised."""
+        return Running(self._tokenizer, self._pool, self._sessions, request, principal, outlet)
+
+    async def tokenize(self, request: Tokenize) -> tuple[list[int], list[str]]:
+        """(ids, pieces) of a text as it is, or of the prompt that messages and tools make. Raises
+        InvalidRequest."""
+        return await asyncio.to_thread(self._ids, request)
+
+    async def detokenize(self, tokens: Sequence[int]) -> str:
+        """The text of `tokens`; special ids stand for none."""
+        return await asyncio.to_thread(self._tokenizer.decode, tokens)
+
+    def _ids(self, request: Tokenize) -> tuple[list[int], list[str]]:
+        if (request.text is None) == (request.messages is None):
+            raise InvalidRequest("Give either text or messages to tokenize.")
+        if request.text is not None:
+            ids = self._tokenizer.encode(request.text)
+        else:
+            messages = request.messages or []
+            check_conversation(messages, request.tools)
+            ids = join(self._tokenizer, render(self._tokenizer, messages, request.tools))
+        return ids, self._tokenizer.pieces(ids)

@@ -1,0 +1,209 @@
+"""The life of one request, from what a client asked to its terminal message."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+
+import msgspec
+
+from glmd.daemon.request.generation import Generation
+from glmd.daemon.request.outlet import Outlet
+from glmd.daemon.request.pool import Model, Pool
+from glmd.daemon.request.prepare import Prepared, prepare_chat, prepare_complete
+from glmd.daemon.request.stopwatch import Stopwatch
+from glmd.daemon.sessions.store import SessionStore, Turn
+from glmd.daemon.tokenizer.tokenizer import Tokenizer
+from glmd.errors import DaemonError, GlmdError
+from glmd.wire.replies import Ending, Usage
+from glmd.wire.requests import Chat, Complete
+
+log = logging.getLogger(__name__)
+
+LastWord = Callable[[], None]
+
+
+class Running:
+    """A request under way; it has begun when this is made. `finished` is set after its terminal
+    message, which comes whatever happens."""
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        pool: Pool,
+        sessions: SessionStore,
+        request: Chat | Complete,
+        principal: str,
+        outlet: Outlet,
+    ) -> None:
+        self.finished = asyncio.Event()
+        self._tokenizer = tokenizer
+        self._pool = pool
+        self._sessions = sessions
+        self._request = request
+        self._principal = principal
+        self._outlet = outlet
+        self._stopwatch = Stopwatch()
+        self._cancelled = asyncio.Event()
+        self._generation: Generation | None = None
+        # The loop itself keeps only weak references to its tasks.
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def cancel(self) -> None:
+        """End the request; its terminal message is `done` with finish_reason "cancelled" unless it
+        has ended already. A request that was not yet accepted never will be, and leaves nothing
+        in its session."""
+        self._cancelled.set()
+        if self._generation is not None:
+            try:
+                self._generation.cancel()
+            except Exception as error:
+                log.exception("Request %s could not be cancelled.", self._request.id)
+                self._generation.failed(_internal(error))
+
+    async def _run(self) -> None:
+        try:
+            try:
+                last_word = await self._serve()
+            except GlmdError as error:
+                last_word = partial(self._outlet.failed, error)
+            except Exception as error:
+                log.exception("Request %s failed.", self._request.id)
+                last_word = partial(self._outlet.failed, _internal(error))
+            last_word()
+        except Exception:
+            log.exception("The end of request %s could not be told.", self._request.id)
+        finally:
+            self.finished.set()
+
+    async def _serve(self) -> LastWord:
+        model = await self._model()
+        if model is None:
+            return self._cancelled_early()
+        async with self._turn() as turn:
+            prepared = await self._prepare(model, turn)
+            if self._cancelled.is_set():
+                return self._cancelled_early()
+            generation = await self._submit(prepared, turn)
+            await generation.ended.wait()
+            if generation.error is not None:
+                raise generation.error
+            return partial(
+                self._outlet.done,
+                endings=await _keep(generation, turn),
+                usage=generation.usage,
+                timings=generation.timings,
+                prompt_logprobs=generation.scores,
+            )
+
+    async def _model(self) -> Model | None:
+        """The loaded model, waiting for it if need be; None when the request was cancelled."""
+        if self._pool.model is None:
+            waits = [
+                asyncio.ensure_future(self._pool.ready()),
+                asyncio.ensure_future(self._cancelled.wait()),
+            ]
+            try:
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                if waits[0].done():
+                    waits[0].result()
+            finally:
+                for wait in waits:
+                    wait.cancel()
+        return None if self._cancelled.is_set() else self._pool.model
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[Turn | None]:
+        request = self._request
+        if isinstance(request, Complete) or request.session is None:
+            yield None
+            return
+        turn = await self._sessions.begin(
+            self._principal, request.session, request.parent, again=not request.messages
+        )
+        try:
+            yield turn
+        finally:
+            turn.release()
+
+    async def _prepare(self, model: Model, turn: Turn | None) -> Prepared:
+        """In a thread: the tokenizer takes a while over a long text, and lets go of the GIL."""
+        request = self._request
+        if isinstance(request, Complete):
+            return await asyncio.to_thread(
+                prepare_complete, self._tokenizer, model, request, self._principal
+            )
+        history = turn.history if turn else []
+        return await asyncio.to_thread(
+            prepare_chat, self._tokenizer, model, request, history, self._principal
+        )
+
+    async def _submit(self, prepared: Prepared, turn: Turn | None) -> Generation:
+        asked = None
+        if turn is not None and isinstance(self._request, Chat):
+            asked = await turn.ask(self._request.messages)
+        generation = Generation(
+            self._tokenizer, prepared.job.prompt, prepared.choices, self._outlet, self._stopwatch
+        )
+        try:
+            generation.start(self._pool.submit(prepared.job, generation))
+        except Exception:
+            if turn is not None:
+                await _withdraw(turn)
+            raise
+        self._outlet.accepted(
+            prompt_tokens=len(prepared.job.prompt),
+            seed=prepared.job.seed,
+            dropped=prepared.dropped,
+            session=turn.session if turn else None,
+            message=asked,
+        )
+        self._generation = generation
+        if self._cancelled.is_set():
+            generation.cancel()
+        return generation
+
+    def _cancelled_early(self) -> LastWord:
+        return partial(
+            self._outlet.done,
+            endings=[Ending(choice=i, finish_reason="cancelled") for i in range(self._request.n)],
+            usage=Usage(0, 0, 0),
+            timings=self._stopwatch.timings(None, 0),
+            prompt_logprobs=[],
+        )
+
+
+async def _keep(generation: Generation, turn: Turn | None) -> list[Ending]:
+    """The endings, after the answers were put into their session. One that cannot be kept is
+    still an answer: its ending says why."""
+    endings = generation.endings
+    answers = generation.answers
+    if turn is None or not answers:
+        return endings
+    indices = [index for index, _, _ in answers]
+    try:
+        ids = await turn.answer([(message, reason) for _, message, reason in answers])
+        told = [{"message": id} for id in ids]
+    except GlmdError as error:
+        log.error("An answer is not kept in session %s: %s", turn.session, error)
+        told = [{"unsaved": str(error)}] * len(indices)
+    for index, change in zip(indices, told, strict=True):
+        endings[index] = msgspec.structs.replace(endings[index], **change)
+    return endings
+
+
+async def _withdraw(turn: Turn) -> None:
+    try:
+        await turn.withdraw()
+    except GlmdError as error:
+        log.error("A refused question stays in session %s: %s", turn.session, error)
+
+
+def _internal(error: Exception) -> DaemonError:
+    return DaemonError(
+        f"A fault inside the daemon ended this request: {type(error).__name__}.",
+        hint="The daemon's log says more (glmd logs).",
+    )
