@@ -27,8 +27,12 @@ MAX_DEPTH = 32  # of them inside each other
 
 T = TypeVar("T")
 
-_REQUESTS = {str(member.__struct_config__.tag): member for member in get_args(AnyRequest)}
-_REPLIES = {str(member.__struct_config__.tag): member for member in get_args(AnyReply)}
+_REQUESTS: dict[str, type[AnyRequest]] = {
+    str(member.__struct_config__.tag): member for member in get_args(AnyRequest)
+}
+_REPLIES: dict[str, type[AnyReply]] = {
+    str(member.__struct_config__.tag): member for member in get_args(AnyReply)
+}
 
 # msgpack raises ValueError (of which its own errors and UnicodeDecodeError are kinds) for bytes,
 # and TypeError for a map whose key is a list.

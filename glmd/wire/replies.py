@@ -30,7 +30,7 @@ class Limits(msgspec.Struct, frozen=True):
     detached_ttl: float
 
 
-class Welcome(Reply, tag="welcome", kw_only=True):
+class Welcome(Reply, tag="welcome", kw_only=True, frozen=True):
     """`boot_id` changes with every start of the daemon: a client that meets another one says hello
     again."""
 
@@ -41,7 +41,7 @@ class Welcome(Reply, tag="welcome", kw_only=True):
     limits: Limits
 
 
-class Accepted(Reply, tag="accepted", kw_only=True):
+class Accepted(Reply, tag="accepted", kw_only=True, frozen=True):
     """`dropped`: oldest turns left out to fit the context. `message`: the id under which the turn's
     last user message is kept in its session. `seed`: the seed in use, also when none was asked."""
 
@@ -52,7 +52,7 @@ class Accepted(Reply, tag="accepted", kw_only=True):
     message: str | None = None
 
 
-class Progress(Reply, tag="progress", kw_only=True):
+class Progress(Reply, tag="progress", kw_only=True, frozen=True):
     """Sent at least once a second until the first delta. `done` of `total`: tokens in prefill,
     requests ahead when queued."""
 
@@ -91,7 +91,7 @@ class ToolResult(msgspec.Struct, tag_field="type", tag="tool_result", frozen=Tru
     content: str
 
 
-class Delta(Reply, tag="delta", kw_only=True):
+class Delta(Reply, tag="delta", kw_only=True, frozen=True):
     """`seq` counts the deltas of a request from 0 without a gap."""
 
     seq: int
@@ -129,7 +129,7 @@ class Timings(msgspec.Struct, frozen=True):
     tokens_per_second: float
 
 
-class Done(Reply, tag="done", kw_only=True):
+class Done(Reply, tag="done", kw_only=True, frozen=True):
     """`seq`: the number of deltas sent. `prompt_logprobs`: one a prompt token after the first."""
 
     seq: int
@@ -139,7 +139,7 @@ class Done(Reply, tag="done", kw_only=True):
     prompt_logprobs: list[TokenLogprob] = []
 
 
-class Failure(Reply, tag="error", kw_only=True):
+class Failure(Reply, tag="error", kw_only=True, frozen=True):
     """`id` is "" when the message that caused it could not be read. `code`: glmd.errors.Code."""
 
     code: str
@@ -149,11 +149,11 @@ class Failure(Reply, tag="error", kw_only=True):
     plugin: str | None = None
 
 
-class Ok(Reply, tag="ok"):
+class Ok(Reply, tag="ok", frozen=True):
     """Done, and nothing to say."""
 
 
-class Event(Reply, tag="event", kw_only=True):
+class Event(Reply, tag="event", kw_only=True, frozen=True):
     """A fact changed; `id` is that of the subscribe request, `data` as in docs/protocol.md."""
 
     topic: str
@@ -185,7 +185,7 @@ class ReplicaStatus(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
     error: str = ""
 
 
-class StatusReply(Reply, tag="status", kw_only=True):
+class StatusReply(Reply, tag="status", kw_only=True, frozen=True):
     """`placement` says in a sentence why the replicas are as they are. `clients_served`: distinct
     connections that had a request accepted. `server_key`: what a client needs for the tcp endpoint,
     "" without one."""
@@ -214,12 +214,12 @@ class StatusReply(Reply, tag="status", kw_only=True):
     model_loads: int
 
 
-class Tokens(Reply, tag="tokens"):
+class Tokens(Reply, tag="tokens", frozen=True):
     tokens: list[int]
     pieces: list[str]
 
 
-class Detokenized(Reply, tag="text"):
+class Detokenized(Reply, tag="text", frozen=True):
     text: str
 
 
@@ -243,7 +243,7 @@ class StoredMessage(msgspec.Struct, frozen=True, omit_defaults=True):
     finish_reason: FinishReason | None = None
 
 
-class Session(Reply, tag="session", kw_only=True):
+class Session(Reply, tag="session", kw_only=True, frozen=True):
     """`tree`: every message, parents before children. `leaf`: the newest one, where a turn without
     `parent` goes on."""
 
@@ -252,7 +252,7 @@ class Session(Reply, tag="session", kw_only=True):
     leaf: str | None = None
 
 
-class Sessions(Reply, tag="sessions"):
+class Sessions(Reply, tag="sessions", frozen=True):
     sessions: list[SessionInfo]
 
 

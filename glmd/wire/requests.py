@@ -28,7 +28,7 @@ class Request(msgspec.Struct, tag_field="op", frozen=True, omit_defaults=True, k
     principal: Principal | None = None
 
 
-class Hello(Request, tag="hello", kw_only=True):
+class Hello(Request, tag="hello", kw_only=True, frozen=True):
     """First message of a connection. `protocol`: the lowest and the highest version spoken.
     `client`: a name for logs."""
 
@@ -36,7 +36,7 @@ class Hello(Request, tag="hello", kw_only=True):
     client: Annotated[str, msgspec.Meta(max_length=128)]
 
 
-class Generation(Request, kw_only=True):
+class Generation(Request, kw_only=True, frozen=True):
     """What `chat` and `complete` have in common.
 
     `max_tokens`: None means up to the end of the context. `n`: answers to the same prompt.
@@ -55,7 +55,7 @@ class Generation(Request, kw_only=True):
     detached: bool = False
 
 
-class Chat(Generation, tag="chat", kw_only=True):
+class Chat(Generation, tag="chat", kw_only=True, frozen=True):
     """One turn of a conversation.
 
     Without `session` the `messages` are the whole conversation. With it they are appended behind
@@ -71,7 +71,7 @@ class Chat(Generation, tag="chat", kw_only=True):
     overflow: Literal["error", "drop_oldest"] = "error"
 
 
-class Complete(Generation, tag="complete", kw_only=True):
+class Complete(Generation, tag="complete", kw_only=True, frozen=True):
     """Continue a text or token ids, without a chat template.
 
     `prompt_logprobs`: also give the log-probability of each prompt token after the first.
@@ -81,20 +81,20 @@ class Complete(Generation, tag="complete", kw_only=True):
     prompt_logprobs: bool = False
 
 
-class Cancel(Request, tag="cancel"):
+class Cancel(Request, tag="cancel", frozen=True):
     """End request `target`; its terminal message is `done` with finish_reason "cancelled"."""
 
     target: Id
 
 
-class GrantCredit(Request, tag="credit"):
+class GrantCredit(Request, tag="credit", frozen=True):
     """Allow `n` more deltas of request `target`. Not answered."""
 
     target: Id
     n: Credit
 
 
-class Attach(Request, tag="attach", kw_only=True):
+class Attach(Request, tag="attach", kw_only=True, frozen=True):
     """Take up the detached request `target` of the same principal: its messages are sent again
     from delta `from_seq`, under the id of this attach request."""
 
@@ -103,7 +103,7 @@ class Attach(Request, tag="attach", kw_only=True):
     credit: Credit = 256
 
 
-class Subscribe(Request, tag="subscribe", kw_only=True):
+class Subscribe(Request, tag="subscribe", kw_only=True, frozen=True):
     """Send an `event` for each change of these facts, the present state first; [] ends it."""
 
     topics: Annotated[
@@ -111,11 +111,11 @@ class Subscribe(Request, tag="subscribe", kw_only=True):
     ]
 
 
-class Status(Request, tag="status"):
+class Status(Request, tag="status", frozen=True):
     pass
 
 
-class Tokenize(Request, tag="tokenize", kw_only=True):
+class Tokenize(Request, tag="tokenize", kw_only=True, frozen=True):
     """Ids of a text, or of the prompt that `messages` (and `tools`) would make."""
 
     text: str | None = None
@@ -123,31 +123,31 @@ class Tokenize(Request, tag="tokenize", kw_only=True):
     tools: Annotated[list[Tool], msgspec.Meta(max_length=64)] = []
 
 
-class Detokenize(Request, tag="detokenize"):
+class Detokenize(Request, tag="detokenize", frozen=True):
     tokens: list[TokenId]
 
 
-class SessionNew(Request, tag="session_new"):
+class SessionNew(Request, tag="session_new", frozen=True):
     title: Title = ""
 
 
-class SessionList(Request, tag="session_list", kw_only=True):
+class SessionList(Request, tag="session_list", kw_only=True, frozen=True):
     """Newest first; `before` is the id of the last session of the page before."""
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=500)] = 100
     before: Id | None = None
 
 
-class SessionGet(Request, tag="session_get"):
+class SessionGet(Request, tag="session_get", frozen=True):
     session: Id
 
 
-class SessionRename(Request, tag="session_rename"):
+class SessionRename(Request, tag="session_rename", frozen=True):
     session: Id
     title: Title
 
 
-class SessionDelete(Request, tag="session_delete"):
+class SessionDelete(Request, tag="session_delete", frozen=True):
     session: Id
 
 
