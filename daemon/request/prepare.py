@@ -12,7 +12,7 @@ from glmd.daemon.chat.prompt import Prompt, fit, render
 from glmd.daemon.pool.job import Job
 from glmd.daemon.request.choice import Choice
 from glmd.daemon.request.pool import Model
-from glmd.daemon.request.sampling import resolve
+from glmd.daemon.request.sampling import dry_breakers, resolve
 from glmd.daemon.tokenizer.tokenizer import Tokenizer
 from glmd.errors import ContextOverflow, InvalidRequest, Unsupported
 from glmd.wire.requests import Chat, Complete
@@ -91,7 +91,9 @@ def _prepared(
             "Log-probabilities were asked for, and this model gives token ids without logits.",
             hint="Leave logprobs out, or load a model whose lm_head gives logits.",
         )
-    sampling = resolve(request.sampling, model.outputs)
+    sampling = resolve(
+        request.sampling, model.outputs, vocab=model.vocab, breakers=dry_breakers(tokenizer)
+    )
     # The last token of a full context is never computed, so it needs no position.
     room = model.context - len(prompt.ids) + 1
     job = Job(
