@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+
 from glmd.daemon.engine import transport
 from glmd.daemon.engine.messages import (
     Cancel,

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from glmd.daemon.pool.placement import devices_of, place
 from glmd.daemon.pool.spec import PoolSpec
 from glmd.errors import InvalidRequest

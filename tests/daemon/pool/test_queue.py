@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
-from glmd.daemon.pool.queue import FairQueue
 from hypothesis import given
 from hypothesis import strategies as st
+
+from glmd.daemon.pool.queue import FairQueue
 
 
 @dataclass(frozen=True)

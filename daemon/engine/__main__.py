@@ -1,0 +1,109 @@
+"""The engine child: `python -I -m glmd.daemon.engine FD`, FD being its end of the socket pair."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+
+from glmd.daemon.engine.inbox import Inbox, listen
+from glmd.daemon.engine.loader import Loaded, load_backend
+from glmd.daemon.engine.loop import Loop
+from glmd.daemon.engine.messages import Broken, Load, Loading, Ready
+from glmd.daemon.engine.outbox import Outbox
+from glmd.daemon.native._engine import CancelFlag, Want
+from glmd.errors import Code, GlmdError
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+# Seconds between two Loading events.
+LOADING_INTERVAL = 0.1
+
+
+def main(fd: int) -> None:
+    _tie_to_parent()
+    connection = socket.socket(fileno=fd)
+    inbox = Inbox(CancelFlag())
+    outbox = Outbox(connection)
+    listen(connection, inbox)
+    load, *later = inbox.take(None)
+    for command in later:
+        inbox.put(command)
+    if not isinstance(load, Load):
+        raise TypeError(f"the first command is {type(load).__name__}, not Load")
+    loaded = _load(load, outbox)
+    if loaded is None:
+        return
+    outbox.put(_ready(load, loaded))
+    outbox.flush()
+    Loop(loaded.backend, inbox, outbox).run()
+
+
+def _tie_to_parent() -> None:
+    """This process lives as long as its parent. The end of the stream says so first; the kernel
+    makes it true even when Python is stuck. Signals to a whole group of processes (a service being
+    stopped) are for the parent to act on."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _load(load: Load, outbox: Outbox) -> Loaded | None:
+    """The loaded model, or None after telling why there is none."""
+    said = 0.0
+
+    def progress(done: int, total: int) -> None:
+        nonlocal said
+        if done == total or time.monotonic() - said > LOADING_INTERVAL:
+            said = time.monotonic()
+            outbox.put(Loading(done, total))
+            outbox.flush()
+
+    try:
+        return load_backend(load, progress)
+    except GlmdError as error:
+        outbox.put(Broken(error.code.value, error.message, error.hint))
+    except Exception as error:
+        traceback.print_exc()
+        outbox.put(
+            Broken(
+                Code.INTERNAL.value,
+                f"Loading {load.model} met a fault in glmd: {error!r}.",
+                "The daemon's log has the details.",
+            )
+        )
+    outbox.flush()
+    return None
+
+
+def _ready(load: Load, loaded: Loaded) -> Ready:
+    can = loaded.backend.capabilities
+    return Ready(
+        slots=can.slots,
+        context=loaded.context,
+        vocab=loaded.backend.info.vocab,
+        mode=loaded.mode,
+        backend=load.backend,
+        outputs=[want.name for want in can.outputs if want is not Want.none],
+        devices=load.devices,
+        model_bytes=loaded.nbytes,
+        seconds=loaded.seconds,
+    )
+
+
+if __name__ == "__main__":
+    status = 1
+    try:
+        main(int(sys.argv[1]))
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        # Without the interpreter's own farewell, in which a device library's threads may hang.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)

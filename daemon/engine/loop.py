@@ -1,0 +1,332 @@
+"""The busy loop: take commands, admit, plan, forward, sample, tell the core."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from functools import partial
+
+from glmd.daemon.engine.inbox import Inbox
+from glmd.daemon.engine.messages import (
+    AnyCommand,
+    Cancel,
+    Failed,
+    Logprob,
+    Prefilled,
+    PromptLogprobs,
+    Report,
+    Step,
+    Stop,
+    Submit,
+    Token,
+)
+from glmd.daemon.engine.outbox import Outbox
+from glmd.daemon.engine.pace import Pace
+from glmd.daemon.engine.sampling import Chain, logprob
+from glmd.daemon.engine.scheduler import Call, Work, plan, reusable
+from glmd.daemon.engine.sequence import Request, Sequence
+from glmd.daemon.engine.slots import Slots
+from glmd.daemon.native._engine import (
+    Backend,
+    DeviceStats,
+    EngineError,
+    Result,
+    Span,
+    StepCancelled,
+    Want,
+)
+from glmd.errors import ContextOverflow, EngineFailed, GlmdError, InvalidRequest, Unsupported
+
+# Seconds between two reports, and the longest silence of a loop that has work.
+REPORT_INTERVAL = 1.0
+
+
+class Loop:
+    """Serves requests on one backend until it is told to stop. Runs in the main thread, which
+    alone calls the backend."""
+
+    def __init__(self, backend: Backend, inbox: Inbox, outbox: Outbox) -> None:
+        self._backend = backend
+        self._can = backend.capabilities
+        self._context = backend.info.max_seq
+        self._vocab = backend.info.vocab
+        self._inbox = inbox
+        self._outbox = outbox
+        self._slots = Slots(self._can.slots)
+        self._pace = Pace()
+        self._requests: dict[int, Request] = {}
+        self._waiting: deque[Sequence] = deque()
+        self._running: list[Sequence] = []
+        self._steps = 0
+        self._tokens: list[Token] = []
+        self._report = Report(slots_busy=0)
+        self._reported = 0.0
+
+    def run(self) -> None:
+        while True:
+            for command in self._inbox.take(self._patience()):
+                if isinstance(command, Stop):
+                    return
+                self._obey(command)
+            self._admit()
+            if self._running:
+                self._step()
+            self._say_how_it_is()
+            self._outbox.flush()
+
+    def _patience(self) -> float | None:
+        """Seconds to wait for a command when there is nothing else to do."""
+        if self._running:
+            return 0
+        if self._report.slots_busy:  # the core has yet to hear that all is quiet
+            return max(self._reported + REPORT_INTERVAL - time.monotonic(), 0.001)
+        return None
+
+    # -- commands ------------------------------------------------------------------------------
+
+    def _obey(self, command: AnyCommand) -> None:
+        if isinstance(command, Submit):
+            try:
+                self._accept(command)
+            except GlmdError as error:
+                self._outbox.put(_failed(command.id, error))
+            except ValueError as error:  # parameters the native sampler does not take
+                self._outbox.put(_failed(command.id, InvalidRequest(f"{error}.")))
+        elif isinstance(command, Cancel) and command.id in self._requests:
+            request = self._requests[command.id]
+            for sequence in [s for s in request.sequences if command.choice in {None, s.choice}]:
+                self._end(sequence)
+
+    def _accept(self, submit: Submit) -> None:
+        request = Request(submit)
+        self._check(request)
+        for choice, forced in submit.choices:
+            chain = Chain(submit, choice, vocab=self._vocab, outputs=self._can.outputs)
+            request.sequences.append(Sequence(request, choice, forced, chain, self._context))
+        self._requests[request.id] = request
+        self._waiting.extend(request.sequences)
+
+    def _check(self, request: Request) -> None:
+        """A backend given a token or a length it cannot hold would fail everybody's step."""
+        submit = request.submit
+        known = [*submit.prompt, *(token for _, forced in submit.choices for token in forced)]
+        if not submit.prompt or not all(0 <= token < self._vocab for token in known):
+            raise InvalidRequest(
+                f"A prompt needs at least one token, and ids from 0 to {self._vocab - 1}."
+            )
+        if len(submit.prompt) > self._context:
+            raise ContextOverflow(
+                f"The prompt has {len(submit.prompt)} tokens; the context holds {self._context}.",
+                hint="Shorten it, or ask for the oldest turns to be dropped.",
+            )
+        if (submit.prompt_logprobs or submit.logprobs is not None) and (
+            Want.logits not in self._can.outputs
+        ):
+            raise Unsupported("This model gives no logits, so there are no log-probabilities.")
+
+    # -- admission -----------------------------------------------------------------------------
+
+    def _admit(self) -> None:
+        """Give slots to those who wait, in order. The choices of a request wait until the first of
+        them has computed the prompt: then they share it."""
+        for sequence in list(self._waiting):
+            request = sequence.request
+            if request.id not in self._requests:  # failed with the choice before
+                continue
+            if any(other.slot and other.prefilling for other in request.sequences):
+                continue
+            keep = partial(reusable, self._can, sequence.prompt_length)
+            place = self._slots.take(request.prompt, keep if request.scores is None else _nothing)
+            if place is None:
+                return
+            self._waiting.remove(sequence)
+            slot = place.slot
+            try:
+                if place.source is not slot:
+                    self._backend.copy_prefix(place.source.index, slot.index, place.cached)
+            except EngineError as error:
+                self._slots.give_back(slot)
+                slot.clear()
+                self._fail(request, _engine_failed(error))
+                continue
+            slot.tokens, slot.length = sequence.history, place.cached
+            sequence.slot = slot
+            sequence.scored = request.scores is not None
+            if request.cached is None:
+                request.cached = place.cached
+            self._running.append(sequence)
+
+    # -- one step ------------------------------------------------------------------------------
+
+    def _step(self) -> None:
+        self._steps += 1
+        chunk = self._pace.chunk(shared=any(not s.prefilling for s in self._running))
+        for call in plan(self._can, self._running, chunk):
+            self._forward(call)
+            if self._tokens or self._outbox.silence > REPORT_INTERVAL:
+                self._outbox.put(Step(self._tokens))
+                self._tokens = []
+            self._outbox.flush()
+
+    def _forward(self, call: Call) -> None:
+        call = [work for work in call if work.sequence.slot]  # a call before may have ended it
+        spans: list[Span] = []
+        for work in call:
+            spans += _spans(work)
+        self._inbox.begin((w.sequence.request.id, w.sequence.choice) for w in call)
+        start = time.monotonic()
+        try:
+            results = self._backend.forward(spans, self._inbox.cancel)
+        except StepCancelled:
+            return
+        except EngineError as error:
+            for work in call:
+                self._fail(work.sequence.request, _engine_failed(error))
+            return
+        finally:
+            self._inbox.end()
+        if any(work.sequence.prefilling for work in call):
+            self._pace.measured(sum(w.n for w in call), time.monotonic() - start)
+        following = iter(results)
+        for work in call:
+            mine = [next(following) for _ in range(work.n if work.sequence.scored else 1)]
+            if work.sequence.slot:  # its request may have failed in this very loop
+                self._take_in(work, mine)
+
+    def _take_in(self, work: Work, results: list[Result]) -> None:
+        """The KV cache has grown by `work`; sample if that was all that is known."""
+        sequence, slot = work.sequence, work.sequence.slot
+        request = sequence.request
+        if slot is None:
+            return
+        slot.length += work.n
+        sequence.served = self._steps
+        try:
+            if sequence.scored:
+                self._score(sequence, slot.length - work.n, results)
+            if not request.prefilled:
+                self._tell_prefilled(sequence)
+            if slot.length == sequence.length:
+                self._sample(sequence, results[-1])
+        except GlmdError as error:
+            self._fail(request, error)
+
+    def _score(self, sequence: Sequence, start: int, results: list[Result]) -> None:
+        request = sequence.request
+        if request.scores is None:
+            return
+        following = sequence.history[start + 1 : sequence.prompt_length].tolist()
+        k = request.submit.logprobs or 0
+        for token, result in zip(following, results, strict=False):
+            request.scores.append(_logprob(result, token, k))
+        if sequence.prompt_left == 0:
+            self._outbox.put(PromptLogprobs(request.id, request.scores))
+            request.scores, sequence.scored = None, False
+
+    def _tell_prefilled(self, sequence: Sequence) -> None:
+        request = sequence.request
+        total = sequence.prompt_length
+        done = total - max(sequence.prompt_left, 0)
+        request.prefilled = done == total
+        self._outbox.put(Prefilled(request.id, done, total, request.cached or 0))
+
+    def _sample(self, sequence: Sequence, result: Result) -> None:
+        id, choice = sequence.request.id, sequence.choice
+        if sequence.complete:
+            self._tokens.append(Token(id, choice, -1, "length"))
+            self._end(sequence)
+            return
+        token, scored = sequence.chain.sample(result, sequence.history[: sequence.length])
+        finish = sequence.append(token)
+        self._tokens.append(Token(id, choice, token, finish, scored))
+        if finish:
+            self._end(sequence)
+
+    # -- endings -------------------------------------------------------------------------------
+
+    def _fail(self, request: Request, error: GlmdError) -> None:
+        """End a request. Its KV cache is not trusted any further."""
+        for sequence in list(request.sequences):
+            slot = sequence.slot
+            self._end(sequence)
+            if slot:
+                slot.clear()
+        self._tokens = [token for token in self._tokens if token.id != request.id]
+        self._outbox.put(_failed(request.id, error))
+
+    def _end(self, sequence: Sequence) -> None:
+        request = sequence.request
+        request.sequences.remove(sequence)
+        if not request.sequences:
+            del self._requests[request.id]
+        if sequence.slot:
+            self._slots.give_back(sequence.slot)
+            sequence.slot = None
+            self._running.remove(sequence)
+        else:
+            self._waiting.remove(sequence)
+
+    def _say_how_it_is(self) -> None:
+        now = time.monotonic()
+        if now - self._reported < REPORT_INTERVAL:
+            return
+        report = Report(self._slots.busy, [_facts(stats) for stats in self._backend.stats()])
+        if report != self._report:
+            self._outbox.put(report)
+        self._report, self._reported = report, now
+
+
+def _spans(work: Work) -> list[Span]:
+    sequence, n = work
+    slot = sequence.slot
+    if slot is None:
+        return []
+    start, end = slot.length, slot.length + n
+    last = end == sequence.length and not sequence.complete
+    want = sequence.chain.want if last else Want.none
+    if not sequence.scored:
+        return [Span(slot.index, start, sequence.history[start:end], want)]
+    # The logits at a position are those of the token that follows it.
+    wants = [Want.logits if i + 1 < sequence.prompt_length else want for i in range(start, end)]
+    return [
+        Span(slot.index, i, sequence.history[i : i + 1], w)
+        for i, w in zip(range(start, end), wants, strict=True)
+    ]
+
+
+def _logprob(result: Result, token: int, k: int) -> Logprob:
+    try:
+        if result.logits is None:
+            raise ValueError("the backend gave no logits although they were asked for")
+        return logprob(result.logits, token, k)
+    except ValueError as error:
+        raise EngineFailed(f"No log-probability can be computed: {error}.") from error
+
+
+def _nothing(shared: int) -> int:
+    """Log-probabilities of a prompt need all of it computed."""
+    return 0
+
+
+def _failed(id: int, error: GlmdError) -> Failed:
+    return Failed(id, error.code.value, error.message, error.hint, error.plugin)
+
+
+def _engine_failed(error: EngineError) -> EngineFailed:
+    status = f" (status {error.status})" if error.status else ""
+    return EngineFailed(
+        f"The engine's {error.call} failed{status}: {error}.",
+        hint="Other requests go on; try again, and see `glmd logs` if it persists.",
+    )
+
+
+def _facts(stats: DeviceStats) -> dict[str, float]:
+    """What is known of a device."""
+    facts: dict[str, float] = {"device": stats.device}
+    if stats.memory_total > 0:
+        facts |= {"memory_total": stats.memory_total, "memory_used": stats.memory_used}
+    if stats.utilisation >= 0:
+        facts["utilisation"] = stats.utilisation
+    if stats.temperature > -1000:
+        facts["temperature"] = stats.temperature
+    return facts
