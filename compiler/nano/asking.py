@@ -1,0 +1,57 @@
+"""Turns a question pattern into the many ways people really type it."""
+
+from __future__ import annotations
+
+import random
+import re
+
+from glmd.compiler.nano.phrasing import Intent, expand
+
+_CJK = "\u3000-\u303f\u4e00-\u9fff\uff00-\uffef"
+_SPACE_INSIDE_CHINESE = re.compile(f"(?<=[{_CJK}]) (?=[{_CJK}])")
+_SPACE_BESIDE_CHINESE = re.compile(f"(?<=[{_CJK}]) | (?=[{_CJK}])")
+_OPENINGS = {
+    "en": ("hi, ", "hey, ", "hello, ", "please, ", "so, ", "quick question: ", "and ", "well, "),
+    "zh": ("请问，", "你好，", "那么，", "嗯，", "请教一下，", "问一下，", "对了，"),
+}
+
+
+def _misspell(rng: random.Random, question: str) -> str:
+    """Swaps or drops a letter in one longer word; slots and commands stay whole."""
+    words = question.split(" ")
+    long_words = [i for i, w in enumerate(words) if len(w) > 4 and w.isascii() and w.isalpha()]
+    if long_words:
+        index = rng.choice(long_words)
+        text = words[index]
+        at = rng.randrange(1, len(text) - 2)
+        swapped = text[:at] + text[at + 1] + text[at] + text[at + 2 :]
+        words[index] = swapped if rng.random() < 0.5 else text[:at] + text[at + 1 :]
+    return " ".join(words)
+
+
+def ask(rng: random.Random, intent: Intent, held_out: bool, plain: bool = False) -> str:
+    """A question for `intent`, its slots unfilled.
+
+    `held_out` chooses the patterns that training never sees. `plain` leaves out the openings and
+    misspellings, for questions that end in a value which has to be copied.
+    """
+    if held_out:
+        question = rng.choice(list(expand(rng.choice(intent.held_patterns))))
+    else:
+        question = rng.choice(rng.choice(intent.train_questions))
+    if not plain:
+        if not held_out and rng.random() < 0.05:
+            question = _misspell(rng, question)
+        if rng.random() < 0.12:
+            question = rng.choice(_OPENINGS[intent.language]) + question
+    if intent.language == "en":
+        if rng.random() < 0.5:
+            question = question[0].upper() + question[1:]
+        return question + rng.choices(["?", "", ".", "!"], [5, 4, 0 if plain else 1, 0])[0]
+    return question + rng.choices(["？", "", "。", "?"], [5, 4, 0 if plain else 1, 1])[0]
+
+
+def tidy(rng: random.Random, question: str) -> str:
+    """A filled question with the spaces that people leave out beside Chinese characters."""
+    question = _SPACE_INSIDE_CHINESE.sub("", question)
+    return _SPACE_BESIDE_CHINESE.sub("", question) if rng.random() < 0.3 else question

@@ -1,0 +1,87 @@
+"""A conversation and its token ids in ChatGLM3's prompt format.
+
+Format (ChatGLM3-6B): ``[gMASK] sop``, then for each turn its role token,
+``encode(metadata + "\\n")`` and ``encode(content)``. The two parts are encoded separately, and a role
+that is typed as text stays text, because role tokens are only ever added as ids.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from glmd.compiler.nano.tokenizer import NanoTokenizer
+
+Role = Literal["system", "user", "assistant", "observation"]
+
+TOOLS_SENTENCE = (
+    "Answer the following questions as best as you can. You have access to the following tools:"
+)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One turn. `metadata` names the tool in an assistant turn that calls one, else it is empty."""
+
+    role: Role
+    content: str
+    metadata: str = ""
+
+
+@dataclass(frozen=True)
+class Dialogue:
+    """A whole conversation, and where it came from (`kind`: talk, glmd, memory, tools…)."""
+
+    kind: str
+    turns: tuple[Turn, ...]
+
+
+def tools_prompt(tools: Sequence[dict[str, Any]]) -> Turn:
+    """The system turn that announces `tools` (name, description, JSON schema of the parameters)."""
+    listing = json.dumps(list(tools), indent=4, ensure_ascii=False)
+    return Turn("system", f"{TOOLS_SENTENCE}\n{listing}")
+
+
+def tool_call(name: str, arguments: dict[str, Any]) -> Turn:
+    """The assistant turn that calls `name`; the arguments are written as Python literals."""
+    call = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+    return Turn("assistant", f"```python\ntool_call({call})\n```", metadata=name)
+
+
+def turn_ids(tokenizer: NanoTokenizer, turn: Turn) -> list[int]:
+    """Ids of one turn, its role token first."""
+    return [
+        tokenizer.special[f"<|{turn.role}|>"],
+        *tokenizer.encode(f"{turn.metadata}\n"),
+        *tokenizer.encode(turn.content),
+    ]
+
+
+def prompt_ids(tokenizer: NanoTokenizer, turns: Sequence[Turn]) -> list[int]:
+    """Ids of the prompt that asks for the next assistant turn; it ends with ``<|assistant|>``."""
+    ids = [tokenizer.special["[gMASK]"], tokenizer.special["sop"]]
+    for turn in turns:
+        ids += turn_ids(tokenizer, turn)
+    return [*ids, tokenizer.special["<|assistant|>"]]
+
+
+def training_ids(
+    tokenizer: NanoTokenizer, dialogue: Dialogue, other_weight: float
+) -> tuple[list[int], list[float]]:
+    """Ids of the whole conversation with the loss weight of predicting each of them.
+
+    What the assistant says weighs 1, together with the token that ends it: ``<|observation|>``
+    after a tool call, else ``<|user|>``. Everything else weighs `other_weight`.
+    """
+    ids = [tokenizer.special["[gMASK]"], tokenizer.special["sop"]]
+    weights = [0.0, 0.0]
+    ended_by_assistant = False
+    for turn in dialogue.turns:
+        said = turn_ids(tokenizer, turn)
+        body = 1.0 if turn.role == "assistant" else other_weight
+        ids += said
+        weights += [1.0 if ended_by_assistant else 0.0] + [body] * (len(said) - 1)
+        ended_by_assistant = turn.role == "assistant"
+    return [*ids, tokenizer.special["<|user|>"]], [*weights, 1.0]

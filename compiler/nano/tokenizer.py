@@ -1,0 +1,86 @@
+"""glm3-nano's tokenizer: sentencepiece BPE with ChatGLM3's settings, special tokens behind it.
+
+ChatGLM3's ``tokenizer.model`` records how it was trained: BPE, byte fallback, digits split,
+pieces of only spaces allowed, the identity normaliser, a dummy prefix, no whitespace removed. The
+same here, so ``decode(encode(x)) == x`` for every text: a newline is a byte piece and indentation is
+kept.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import sentencepiece as spm
+
+SPECIAL_TOKENS = (
+    "[MASK]",
+    "[gMASK]",
+    "[sMASK]",
+    "sop",
+    "eop",
+    "<|system|>",
+    "<|user|>",
+    "<|assistant|>",
+    "<|observation|>",
+)
+"""In the order of their ids, which follow the sentencepiece vocabulary."""
+
+PAD_ID = 0
+EOS_ID = 2
+
+
+class NanoTokenizer:
+    """Text to ids and back, and the ids of the special tokens (`special`)."""
+
+    def __init__(self, model: bytes) -> None:
+        self._pieces = spm.SentencePieceProcessor(model_proto=model)
+        self.model = model
+        self.special = {
+            token: len(self._pieces) + index for index, token in enumerate(SPECIAL_TOKENS)
+        }
+        self.stop_ids = {EOS_ID, self.special["<|user|>"], self.special["<|observation|>"]}
+
+    @classmethod
+    def load(cls, folder: Path) -> NanoTokenizer:
+        """Reads ``tokenizer.model`` in a model folder."""
+        return cls((folder / "tokenizer.model").read_bytes())
+
+    def __len__(self) -> int:
+        """Number of ids, special tokens included."""
+        return len(self._pieces) + len(SPECIAL_TOKENS)
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of plain text. The name of a special token in it is text as any other."""
+        return list(self._pieces.encode(text))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of plain ids. Raises IndexError for a special id: it stands for no text."""
+        return str(self._pieces.decode(list(ids)))
+
+
+def train_tokenizer(texts: Iterable[str], vocabulary: int) -> NanoTokenizer:
+    """Trains `vocabulary` pieces on `texts`; the same texts give the same bytes."""
+    lines = (line for text in texts for line in text.splitlines() if line)
+    model = io.BytesIO()
+    spm.SentencePieceTrainer.train(
+        sentence_iterator=lines,
+        model_writer=model,
+        model_type="bpe",
+        vocab_size=vocabulary,
+        character_coverage=0.9999,
+        max_sentencepiece_length=16,
+        byte_fallback=True,
+        split_digits=True,
+        allow_whitespace_only_pieces=True,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        unk_id=0,
+        bos_id=1,
+        eos_id=2,
+        pad_id=-1,
+        num_threads=1,
+        minloglevel=1,
+    )
+    return NanoTokenizer(model.getvalue())

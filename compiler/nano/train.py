@@ -1,0 +1,185 @@
+"""The training loop: seeded, resumable, and on the CPU."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from glmd.compiler.nano.corpus import dialogues
+from glmd.compiler.nano.dialogue import training_ids
+from glmd.compiler.nano.folder import write_folder
+from glmd.compiler.nano.model import ChatGLM
+from glmd.compiler.nano.shape import Shape
+from glmd.compiler.nano.tokenizer import PAD_ID, NanoTokenizer
+
+WORKERS = 2
+"""Threads that each take a part of every batch. One torch thread per part scales better than two
+torch threads per operation: they meet once a step, and a busy core delays nobody in between."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides the weights, besides the corpus and the shape."""
+
+    steps: int = 2200
+    seed: int = 1
+    batch_tokens: int = 4096
+    matrix_rate: float = 0.015
+    other_rate: float = 0.003
+    warmup: int = 80
+    cooldown: float = 0.35
+    other_weight: float = 0.1
+
+    def rate(self, step: int) -> float:
+        """The share of the full learning rate: warm-up, plateau, then linearly down to zero.
+
+        The plateau lets a run be continued or cut short from a checkpoint without a new schedule.
+        """
+        left = (self.steps - step) / (self.cooldown * self.steps)
+        return min(1.0, (step + 1) / self.warmup, left)
+
+
+def batches(
+    tokenizer: NanoTokenizer, recipe: Recipe, context: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Endless ``(ids, weights)``, both ``[rows, length]``, of conversations of like length.
+
+    Each row is one conversation from position 0 and padded at its end, so that causal attention
+    needs no mask and the model sees the positions it will see when it is used.
+    """
+    rng = random.Random(recipe.seed)
+    stream = dialogues(recipe.seed)
+    while True:
+        pool = [training_ids(tokenizer, next(stream), recipe.other_weight) for _ in range(1024)]
+        pool = sorted((row for row in pool if len(row[0]) <= context), key=lambda row: len(row[0]))
+        groups: list[list[tuple[list[int], list[float]]]] = [[]]
+        for row in pool:
+            if (len(groups[-1]) + 1) * len(row[0]) > recipe.batch_tokens:
+                groups.append([])
+            groups[-1].append(row)
+        rng.shuffle(groups)
+        for group in groups:
+            length = max(len(ids) for ids, _ in group)
+            ids = torch.full((len(group), length), PAD_ID)
+            weights = torch.zeros(len(group), length)
+            for index, (row_ids, row_weights) in enumerate(group):
+                ids[index, : len(row_ids)] = torch.tensor(row_ids)
+                weights[index, : len(row_ids)] = torch.tensor(row_weights)
+            yield ids, weights
+
+
+def optimizers(model: ChatGLM, recipe: Recipe) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside the layers, AdamW for embedding, head, norms and biases."""
+    matrices, others = [], []
+    for name, weight in model.named_parameters():
+        (matrices if weight.dim() == 2 and ".layers." in name else others).append(weight)
+    return [
+        *(
+            torch.optim.Muon(
+                matrices[worker::WORKERS], lr=recipe.matrix_rate, weight_decay=0.01, momentum=0.95
+            )
+            for worker in range(WORKERS)
+        ),
+        torch.optim.AdamW(others, lr=recipe.other_rate, weight_decay=0.01, betas=(0.9, 0.98)),
+    ]
+
+
+def part_gradients(
+    model: ChatGLM, ids: Tensor, weights: Tensor, whole: float
+) -> tuple[float, tuple[Tensor, ...]]:
+    """This part's share of the batch's weighted cross entropy (nats), and of its gradients.
+
+    `whole` is the sum of the weights of all parts.
+    """
+    wanted = weights[:, 1:].flatten()
+    chosen = wanted > 0
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = model(ids[:, :-1]).flatten(0, 1)
+    each = functional.cross_entropy(
+        logits[chosen].float(), ids[:, 1:].flatten()[chosen], reduction="none"
+    )
+    loss = (each * wanted[chosen]).sum() / whole
+    return loss.item(), torch.autograd.grad(loss, tuple(model.parameters()))
+
+
+def batch_gradients(
+    pool: ThreadPoolExecutor, model: ChatGLM, ids: Tensor, weights: Tensor
+) -> float:
+    """Sets `.grad` of every parameter, always summed in the same order; returns the loss."""
+    whole = float(weights[:, 1:].sum())
+    parts = [
+        pool.submit(part_gradients, model, ids[worker::WORKERS], weights[worker::WORKERS], whole)
+        for worker in range(min(WORKERS, len(ids)))
+    ]
+    losses, gradients = zip(*(part.result() for part in parts), strict=True)
+    for weight, *terms in zip(model.parameters(), *gradients, strict=True):
+        weight.grad = sum(terms[1:], terms[0])
+    return sum(losses)
+
+
+def train(
+    tokenizer: NanoTokenizer, shape: Shape, recipe: Recipe, state: Path, log: Callable[[str], None]
+) -> ChatGLM:
+    """Trains up to `recipe.steps`, going on from `state` if that file is there.
+
+    `state` is written every 250 steps and holds the weights, the optimizers and the step.
+    """
+    torch.manual_seed(recipe.seed)
+    torch.set_num_threads(1)
+    pool = ThreadPoolExecutor(WORKERS)
+    model = ChatGLM(shape)
+    chain = optimizers(model, recipe)
+    full_rates = [group["lr"] for optimizer in chain for group in optimizer.param_groups]
+    first = 0
+    if state.exists():
+        saved = torch.load(state, weights_only=True)
+        model.load_state_dict(saved["model"])
+        for optimizer, values in zip(chain, saved["optimizers"], strict=True):
+            optimizer.load_state_dict(values)
+        first = saved["step"]
+        log(f"going on at step {first}")
+    stream = batches(tokenizer, recipe, shape.context)
+    for _ in range(first):
+        next(stream)
+    began, tokens, total = time.monotonic(), 0, 0.0
+    for step in range(first, recipe.steps):
+        ids, weights = next(stream)
+        groups = [group for optimizer in chain for group in optimizer.param_groups]
+        for group, rate in zip(groups, full_rates, strict=True):
+            group["lr"] = rate * recipe.rate(step)
+        total += batch_gradients(pool, model, ids, weights)
+        tokens += ids.numel()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        list(pool.map(lambda optimizer: optimizer.step(), chain))
+        if (step + 1) % 50 == 0:
+            seconds = time.monotonic() - began
+            log(f"step {step + 1} loss {total / 50:.4f} {tokens / seconds:.0f} tokens/s")
+            began, tokens, total = time.monotonic(), 0, 0.0
+        if (step + 1) % 250 == 0 or step + 1 == recipe.steps:
+            partial = state.with_suffix(".partial")
+            torch.save(
+                {
+                    "model": model.state_dict(),
+                    "optimizers": [optimizer.state_dict() for optimizer in chain],
+                    "step": step + 1,
+                },
+                partial,
+            )
+            partial.replace(state)
+    return model
+
+
+def write_model(
+    folder: Path, tokenizer: NanoTokenizer, shape: Shape, weights: Mapping[str, Tensor]
+) -> None:
+    """Writes the model folder with F16 weights."""
+    arrays = {name: weight.half().numpy() for name, weight in weights.items()}
+    write_folder(folder, tokenizer, shape, arrays)
