@@ -92,7 +92,11 @@ def parse_call(metadata: str, content: str, tools: Collection[str]) -> ToolCall 
 
 def _is_plain(key: str) -> bool:
     """Whether `key=` can stand in a call and be read back: Python normalises identifiers."""
-    return key.isidentifier() and unicodedata.normalize("NFKC", key) == key
+    return (
+        key.isidentifier()
+        and unicodedata.normalize("NFKC", key) == key
+        and not key.startswith(_ESCAPED)
+    )
 
 
 def _arguments(source: str) -> dict[str, Any]:
