@@ -83,7 +83,7 @@ class Generation:
 
     @property
     def timings(self) -> Timings:
-        started = self._ticket.started if self._ticket else None
+        started = self._ticket.started if self._ticket else 0.0
         return self._stopwatch.timings(started, self.usage.completion_tokens)
 
     # -- Listener ------------------------------------------------------------------------------

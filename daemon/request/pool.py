@@ -24,8 +24,8 @@ class Model(Protocol):
 
 class Ticket(Protocol):
     @property
-    def started(self) -> float | None:
-        """When a replica first took the request (time.monotonic); None while it waits."""
+    def started(self) -> float:
+        """When a replica took the request (time.monotonic); 0.0 while it waits."""
 
     def cancel(self, choice: int | None = None) -> None:
         """Stop the request, or one choice of it. The listener hears nothing more of that."""

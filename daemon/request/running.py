@@ -171,7 +171,7 @@ class Running:
             self._outlet.done,
             endings=[Ending(choice=i, finish_reason="cancelled") for i in range(self._request.n)],
             usage=Usage(0, 0, 0),
-            timings=self._stopwatch.timings(None, 0),
+            timings=self._stopwatch.timings(0.0, 0),
             prompt_logprobs=[],
         )
 

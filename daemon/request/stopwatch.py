@@ -24,12 +24,12 @@ class Stopwatch:
         if self._first is None:
             self._first = self._last
 
-    def timings(self, started: float | None, tokens: int) -> Timings:
-        """`started`: when a replica took the request, None if none did; `tokens`: how many came.
+    def timings(self, started: float, tokens: int) -> Timings:
+        """`started`: when a replica took the request, 0.0 if none did; `tokens`: how many came.
         A phase that was never reached lasted until now, or not at all if the one before did."""
         now = time.monotonic()
         begun, first, last = self._begun, self._first, self._last
-        started = now if started is None else started
+        started = started or now
         prefilled = now if self._prefilled is None else self._prefilled
         decoding = 0.0 if first is None else last - first
         return Timings(

@@ -27,8 +27,11 @@ def read(segments: Sequence[Sequence[str]], tools: Sequence[str] = TOOLS) -> lis
             parts += parser.feed(piece)
     parts += parser.finish()
     joined: list[Part] = []
-    for is_text, group in itertools.groupby(parts, lambda part: isinstance(part, str)):
-        joined += ["".join(map(str, group))] if is_text else group
+    for part in parts:
+        if isinstance(part, str) and joined and isinstance(joined[-1], str):
+            joined[-1] += part
+        else:
+            joined.append(part)
     return joined
 
 
