@@ -6,8 +6,13 @@ thread; `_client` and `_async_client` are two faces of that.
 """
 
 from glmd.chat import Message, Tool, ToolCall
-from glmd.frontends.python_api._async_client import AsyncClient, AsyncSessions, AsyncStream
-from glmd.frontends.python_api._client import Client, Sessions, Stream
+from glmd.frontends.python_api._async_client import (
+    AsyncClient,
+    AsyncSessions,
+    AsyncStream,
+    AsyncSubscription,
+)
+from glmd.frontends.python_api._client import Client, Sessions, Stream, Subscription
 from glmd.frontends.python_api._options import (
     ChatOptions,
     CompleteOptions,
@@ -30,6 +35,7 @@ __all__ = [
     "AsyncClient",
     "AsyncSessions",
     "AsyncStream",
+    "AsyncSubscription",
     "ChatOptions",
     "ChatResult",
     "Choice",
@@ -43,6 +49,7 @@ __all__ = [
     "Sessions",
     "Stage",
     "Stream",
+    "Subscription",
     "TextDelta",
     "Timeouts",
     "Tool",

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing_extensions import Self, Unpack
 
 from glmd.frontends.python_api._answer import R
-from glmd.frontends.python_api._base import ClientBase, StreamBase, T, only
+from glmd.frontends.python_api._base import ClientBase, StreamBase, SubscriptionBase, T, Topic, only
 from glmd.frontends.python_api._connection import Item
 from glmd.frontends.python_api._options import (
     CallOptions,
@@ -25,7 +25,7 @@ from glmd.frontends.python_api._options import (
 from glmd.frontends.python_api._results import ChatResult, CompleteResult, Delta
 from glmd.frontends.python_api._timeouts import Patience
 from glmd.wire import replies, requests
-from glmd.wire.replies import SessionInfo, StatusReply, Tokens
+from glmd.wire.replies import Event, SessionInfo, StatusReply, Tokens
 from glmd.wire.requests import AnyRequest, Attach, Chat, Complete
 
 
@@ -93,6 +93,29 @@ class AsyncStream(StreamBase[R]):
         return None
 
 
+class AsyncSubscription(SubscriptionBase):
+    """Iterate over it for the events; leaving the loop, or the `async with` block, ends it."""
+
+    def __init__(self, client: AsyncClient, topics: Sequence[Topic]) -> None:
+        self._inbox = _Inbox()
+        super().__init__(client, topics, self._inbox.put)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self.close()
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        try:
+            while not self._ended:
+                event = self._take(await self._inbox.get(self._patience, heard=self._heard))
+                if event is not None:
+                    yield event
+        finally:
+            self.close()
+
+
 class AsyncSessions:
     """Conversations kept by the daemon, and shared by every frontend that speaks for the same
     principal. All of it raises NotFound for an id that is none."""
@@ -115,9 +138,9 @@ class AsyncSessions:
         request = requests.SessionNew(id=new_id(), title=title)
         return (await self._client._ask(request, replies.Session)).info
 
-    async def rename(self, session: str, title: str) -> SessionInfo:
+    async def rename(self, session: str, title: str) -> None:
         request = requests.SessionRename(id=new_id(), session=session, title=title)
-        return (await self._client._ask(request, replies.Session)).info
+        await self._client._ask(request, replies.Ok)
 
     async def delete(self, session: str) -> None:
         await self._client._ask(requests.SessionDelete(id=new_id(), session=session), replies.Ok)
@@ -178,6 +201,11 @@ class AsyncClient(ClientBase):
         DaemonError (expired) when it is too late."""
         request = Attach(id=new_id(), target=target, from_seq=from_seq)
         return AsyncStream(self, request, ChatResult, options)
+
+    def subscribe(self, *topics: Topic) -> AsyncSubscription:
+        """Changes of the daemon's facts, the present state first: "model", "replicas", "plugins",
+        "queue". docs/protocol.md says what each event holds."""
+        return AsyncSubscription(self, topics)
 
     async def tokenize(
         self, text: str | None = None, *, messages: Messages | None = None, tools: Tools = ()

@@ -5,14 +5,14 @@ from __future__ import annotations
 import copy
 import functools
 import weakref
-from collections.abc import Callable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Generic, Literal, TypeAlias, TypeVar
 
 import msgspec
 import zmq
 from typing_extensions import Self
 
-from glmd.errors import GlmdError
+from glmd.errors import ConnectionFailed, GlmdError
 from glmd.frontends.python_api._answer import Answer, R, failure, unexpected
 from glmd.frontends.python_api._channel import Channel
 from glmd.frontends.python_api._connection import Connection, Exchange, Item, Side
@@ -22,8 +22,19 @@ from glmd.frontends.python_api._options import CallOptions, new_id
 from glmd.frontends.python_api._results import Delta
 from glmd.frontends.python_api._timeouts import Patience, Timeouts
 from glmd.paths import DEFAULT_NAME
-from glmd.wire.replies import Accepted, AnyReply, Failure, Progress
-from glmd.wire.requests import AnyRequest, Attach, Cancel, Chat, Complete, GrantCredit, Request
+from glmd.wire.replies import Accepted, AnyReply, Event, Failure, Ok, Progress
+from glmd.wire.requests import (
+    AnyRequest,
+    Attach,
+    Cancel,
+    Chat,
+    Complete,
+    GrantCredit,
+    Request,
+    Subscribe,
+)
+
+Topic: TypeAlias = Literal["model", "replicas", "plugins", "queue"]
 
 T = TypeVar("T", bound=AnyReply)
 Q = TypeVar("Q", bound=Request)
@@ -65,9 +76,10 @@ class ClientBase:
         self._timeouts = timeouts
         self._principal: str | None = None  # of a view; otherwise hello has said it
         self._owner: ClientBase | None = None  # of a view: keeps the connection open
-        self._link = Link(
-            functools.partial(_dial, name, endpoint, server_key, principal, timeouts.connect)
+        self._dial = functools.partial(
+            _dial, name, endpoint, server_key, principal, timeouts.connect
         )
+        self._link = Link(self._dial)
         self._finalizer = weakref.finalize(self, self._link.close)
 
     def __repr__(self) -> str:
@@ -172,3 +184,33 @@ class StreamBase(Generic[R]):
         if due := self._answer.credit_due():
             self._client._tell(GrantCredit(id=new_id(), target=self._request.id, n=due))
         return delta
+
+
+class SubscriptionBase:
+    """Facts as they change. Has a connection of its own, since the daemon keeps one subscription a
+    connection."""
+
+    def __init__(
+        self, client: ClientBase, topics: Sequence[Topic], put: Callable[[Item], None]
+    ) -> None:
+        self._patience = Patience(
+            msgspec.structs.replace(client._timeouts, silence=None, total=None), None
+        )
+        self._heard = False
+        self._ended = False
+        self._link = Link(client._dial)
+        self._finalizer = weakref.finalize(self, self._link.close)
+        self._link.open(Exchange(Subscribe(id=new_id(), topics=list(topics)), put))
+
+    def close(self) -> None:
+        """End it. Whoever waits for the next event gets none."""
+        self._ended = True
+        self._finalizer()
+
+    def _take(self, item: Item) -> Event | None:
+        self._heard = True
+        if isinstance(item, Ok):
+            return None
+        if self._ended and isinstance(item, ConnectionFailed):
+            return None
+        return only(item, Event)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing_extensions import Self, Unpack
 
 from glmd.frontends.python_api._answer import R
-from glmd.frontends.python_api._base import ClientBase, StreamBase, T, only
+from glmd.frontends.python_api._base import ClientBase, StreamBase, SubscriptionBase, T, Topic, only
 from glmd.frontends.python_api._connection import Item
 from glmd.frontends.python_api._options import (
     CallOptions,
@@ -24,7 +24,7 @@ from glmd.frontends.python_api._options import (
 from glmd.frontends.python_api._results import ChatResult, CompleteResult, Delta
 from glmd.frontends.python_api._timeouts import Patience
 from glmd.wire import replies, requests
-from glmd.wire.replies import SessionInfo, StatusReply, Tokens
+from glmd.wire.replies import Event, SessionInfo, StatusReply, Tokens
 from glmd.wire.requests import AnyRequest, Attach, Chat, Complete
 
 
@@ -85,6 +85,29 @@ class Stream(StreamBase[R]):
         return None
 
 
+class Subscription(SubscriptionBase):
+    """Iterate over it for the events; leaving the loop, or the `with` block, ends it."""
+
+    def __init__(self, client: Client, topics: Sequence[Topic]) -> None:
+        self._inbox = _Inbox()
+        super().__init__(client, topics, self._inbox.put)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[Event]:
+        try:
+            while not self._ended:
+                event = self._take(self._inbox.get(self._patience, heard=self._heard))
+                if event is not None:
+                    yield event
+        finally:
+            self.close()
+
+
 class Sessions:
     """Conversations kept by the daemon, and shared by every frontend that speaks for the same
     principal. All of it raises NotFound for an id that is none."""
@@ -107,9 +130,9 @@ class Sessions:
             requests.SessionNew(id=new_id(), title=title), replies.Session
         ).info
 
-    def rename(self, session: str, title: str) -> SessionInfo:
+    def rename(self, session: str, title: str) -> None:
         request = requests.SessionRename(id=new_id(), session=session, title=title)
-        return self._client._ask(request, replies.Session).info
+        self._client._ask(request, replies.Ok)
 
     def delete(self, session: str) -> None:
         self._client._ask(requests.SessionDelete(id=new_id(), session=session), replies.Ok)
@@ -170,6 +193,11 @@ class Client(ClientBase):
         DaemonError (expired) when it is too late."""
         request = Attach(id=new_id(), target=target, from_seq=from_seq)
         return Stream(self, request, ChatResult, options)
+
+    def subscribe(self, *topics: Topic) -> Subscription:
+        """Changes of the daemon's facts, the present state first: "model", "replicas", "plugins",
+        "queue". docs/protocol.md says what each event holds."""
+        return Subscription(self, topics)
 
     def tokenize(
         self, text: str | None = None, *, messages: Messages | None = None, tools: Tools = ()

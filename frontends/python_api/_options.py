@@ -11,8 +11,9 @@ from typing_extensions import TypedDict
 
 from glmd.chat import Message, Tool
 from glmd.errors import InvalidRequest
+from glmd.validation import explain
 from glmd.wire.replies import Progress
-from glmd.wire.requests import Chat, Complete, Generation, Tokenize
+from glmd.wire.requests import Chat, Complete, Request, Tokenize
 from glmd.wire.sampling import Sampling, Stage
 
 Messages: TypeAlias = str | Message | Mapping[str, Any] | Sequence[Message | Mapping[str, Any]]
@@ -87,7 +88,7 @@ class CompleteOptions(GenerationOptions, total=False):
 
 SAMPLING_FIELDS = frozenset(Sampling.__struct_fields__) - {"stages"}
 
-_Request = TypeVar("_Request", bound=Generation)
+_Request = TypeVar("_Request", bound=Request)
 
 
 def new_id() -> str:
@@ -95,20 +96,9 @@ def new_id() -> str:
     return secrets.token_hex(8)
 
 
-def messages_of(messages: Messages) -> list[Message]:
-    """Turns from what a caller may write: a text is one user turn. Raises InvalidRequest."""
-    if isinstance(messages, str):
-        return [Message(role="user", content=messages)]
-    turns = [messages] if isinstance(messages, Message | Mapping) else list(messages)
-    return _convert(turns, list[Message], "messages")
-
-
-def tools_of(tools: Tools) -> list[Tool]:
-    return _convert(list(tools), list[Tool], "tools")
-
-
 def chat_request(messages: Messages, options: Mapping[str, Any]) -> Chat:
-    fields = {"messages": messages_of(messages), "tools": tools_of(options.get("tools", ()))}
+    """Raises InvalidRequest with a sentence that names the field, like every one of these."""
+    fields = {"messages": _turns(messages), "tools": list(options.get("tools", ()))}
     return _generation(Chat, fields, options)
 
 
@@ -120,12 +110,14 @@ def complete_request(prompt: str | Sequence[int], options: Mapping[str, Any]) ->
 def tokenize_request(text: str | None, messages: Messages | None, tools: Tools) -> Tokenize:
     if (text is None) == (messages is None):
         raise TypeError("tokenize takes either a text or messages")
-    return Tokenize(
-        id=new_id(),
-        text=text,
-        messages=None if messages is None else messages_of(messages),
-        tools=tools_of(tools),
-    )
+    turns = None if messages is None else _turns(messages)
+    return _request(Tokenize, {"text": text, "messages": turns, "tools": list(tools)})
+
+
+def _turns(messages: Messages) -> list[Any]:
+    if isinstance(messages, str):
+        return [Message(role="user", content=messages)]
+    return [messages] if isinstance(messages, Message | Mapping) else list(messages)
 
 
 def _generation(
@@ -145,16 +137,12 @@ def _generation(
             fields[name] = value
         else:
             raise TypeError(f"{kind.__name__.lower()} has no option {name!r}")
-    fields |= {"op": kind.__struct_config__.tag, "id": new_id(), "sampling": sampling}
-    return _convert(fields, kind, "")
+    return _request(kind, {**fields, "sampling": sampling})
 
 
-_T = TypeVar("_T")
-
-
-def _convert(value: Any, kind: type[_T], where: str) -> _T:
+def _request(kind: type[_Request], fields: dict[str, Any]) -> _Request:
+    tagged = {**fields, "op": kind.__struct_config__.tag, "id": new_id()}
     try:
-        return msgspec.convert(value, kind)
+        return msgspec.convert(tagged, kind)
     except msgspec.ValidationError as error:
-        message = str(error).replace("`$.", "`").replace("`$[", f"`{where}[")
-        raise InvalidRequest(f"The request is not valid: {message}.") from None
+        raise InvalidRequest(explain(error)) from None

@@ -1,0 +1,72 @@
+"""Showing one answer while it comes."""
+
+from __future__ import annotations
+
+import sys
+
+from glmd.frontends.cli.terminal import StatusLine, note, printable
+from glmd.frontends.python_api import ChatResult, Stream
+from glmd.wire.replies import Progress
+
+
+class AnswerView:
+    """Text to stdout as it comes; on a terminal, what the wait is for to stderr."""
+
+    def __init__(self) -> None:
+        self._line = StatusLine()
+
+    def on_progress(self, progress: Progress) -> None:
+        self._line.show(_waiting_for(progress))
+
+    def show(self, stream: Stream[ChatResult]) -> ChatResult:
+        """Print the answer to its end, and a newline behind it. Ctrl-C ends the answer and is
+        raised again when its last piece is printed; `stream.result()` then says "cancelled"."""
+        ends_line = True
+        try:
+            for delta in stream:
+                self._line.clear()
+                if delta.text:
+                    sys.stdout.write(printable(delta.text))
+                    sys.stdout.flush()
+                    ends_line = delta.text.endswith("\n")
+        finally:
+            self._line.clear()
+            if not ends_line:
+                sys.stdout.write("\n")
+                sys.stdout.flush()
+        return stream.result()
+
+
+def tell_timings(result: ChatResult) -> None:
+    """First-token time and speed, as an aside for a person."""
+    if not sys.stderr.isatty():
+        return
+    usage, timings = result.usage, result.timings
+    cached = f", {usage.cached_tokens} of them cached" if usage.cached_tokens else ""
+    note(
+        f"first token {timings.first_token_ms / 1000:.2f} s · "
+        f"{timings.tokens_per_second:.1f} tokens/s · "
+        f"{usage.completion_tokens} tokens · prompt {usage.prompt_tokens}{cached}"
+    )
+
+
+def tell_ending(result: ChatResult) -> None:
+    """What a person should know about how the answer ended."""
+    if result.dropped:
+        note(f"The {result.dropped} oldest messages no longer fit and were left out.")
+    if result.finish_reason == "length":
+        note("The answer reached its length limit (--max-new-tokens, or the context).")
+    if (call := result.tool_call) is not None:
+        note(f"The model calls the tool {call.name} with {call.arguments}.")
+
+
+def _waiting_for(progress: Progress) -> str:
+    done, total = progress.done, progress.total
+    part = f" {done / total:.0%}" if total else ""
+    return {
+        "queued": f"waiting: {done} ahead" if done else "waiting",
+        "loading": f"loading the model{part}",
+        "prefill": f"reading {done}/{total} tokens",
+        "replaying": "taking the answer up again",
+        "reloading": "the model is being changed",
+    }[progress.phase]

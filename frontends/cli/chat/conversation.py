@@ -1,0 +1,81 @@
+"""A conversation as `glmd chat` holds it: a session in the daemon, and the settings of answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+from glmd.frontends.python_api import ChatResult, Client, Stream
+from glmd.wire.replies import Progress
+
+
+class Conversation:
+    """`sampling`: keyword arguments of Client.stream. `system`: instructions a session begins with.
+    `session`: None until something is said."""
+
+    def __init__(
+        self,
+        client: Client,
+        sampling: dict[str, Any],
+        *,
+        system: str | None,
+        overflow: Literal["error", "drop_oldest"],
+    ) -> None:
+        self.client = client
+        self.sampling = sampling
+        self.system = system
+        self.session: str | None = None
+        self._overflow = overflow
+        self._leaf: str | None = None  # where the conversation goes on
+        self._question: str | None = None  # what was last asked
+
+    def new(self) -> None:
+        """Begin another conversation; the session of this one stays in the daemon."""
+        self.session = self._leaf = self._question = None
+
+    def open(self, session: str) -> str:
+        """Go on in a session; its title. Raises NotFound."""
+        found = self.client.sessions.get(session)
+        self.session, self._leaf, self._question = session, found.leaf, None
+        parents = {stored.message: stored for stored in found.tree}
+        at = parents.get(found.leaf or "")
+        while at is not None and self._question is None:
+            if at.content.role == "user":
+                self._question = at.message
+            at = parents.get(at.parent or "")
+        return found.info.title
+
+    def say(self, text: str, on_progress: Callable[[Progress], None]) -> Stream[ChatResult]:
+        """Ask; the answer is to be handed to `heard`."""
+        if self.session is None:
+            self.session = self.client.sessions.new().session
+        turns = [{"role": "user", "content": text}]
+        if self.system and self._leaf is None:
+            turns.insert(0, {"role": "system", "content": self.system})
+        return self._stream(turns, self._leaf, on_progress)
+
+    def retry(self, on_progress: Callable[[Progress], None]) -> Stream[ChatResult] | None:
+        """Another answer to the last question; None where there is no question."""
+        if self._question is None:
+            return None
+        return self._stream([], self._question, on_progress)
+
+    def heard(self, result: ChatResult) -> None:
+        """Go on from this answer."""
+        self._question = result.user_message_id
+        self._leaf = result.choices[0].message_id or result.user_message_id
+
+    def _stream(
+        self,
+        turns: list[dict[str, str]],
+        parent: str | None,
+        on_progress: Callable[[Progress], None],
+    ) -> Stream[ChatResult]:
+        return self.client.stream(
+            turns,
+            session=self.session,
+            parent=parent,
+            overflow=self._overflow,
+            on_progress=on_progress,
+            **self.sampling,
+        )

@@ -1,0 +1,58 @@
+"""The loop of a conversation: a line, then a command or an answer."""
+
+from __future__ import annotations
+
+import click
+
+from glmd.errors import GlmdError
+from glmd.frontends.cli.answer import AnswerView, tell_ending, tell_timings
+from glmd.frontends.cli.chat.conversation import Conversation
+from glmd.frontends.cli.chat.lines import Lines
+from glmd.frontends.cli.chat.slash import Leave, Retry, run_command
+from glmd.frontends.cli.terminal import note
+
+
+def talk(conversation: Conversation, lines: Lines, *, patient: bool) -> int:
+    """Until there are no more lines, or somebody leaves. `patient`: an error is told and the
+    conversation goes on; otherwise it is raised."""
+    for line in lines:
+        try:
+            _turn(conversation, line)
+        except Leave:
+            break
+        except GlmdError as error:
+            if not patient:
+                raise
+            click.echo(str(error), err=True)
+    return 0
+
+
+def _turn(conversation: Conversation, line: str) -> None:
+    try:
+        if not line.strip() or run_command(conversation, line):
+            return
+        _answer(conversation, line)
+    except Retry:
+        _answer(conversation, None)
+
+
+def _answer(conversation: Conversation, question: str | None) -> None:
+    """Show the answer to a question, or another one to the last. Ctrl-C stops it, and what has come
+    of it stays in the conversation."""
+    view = AnswerView()
+    if question is not None:
+        stream = conversation.say(question, view.on_progress)
+    elif (again := conversation.retry(view.on_progress)) is not None:
+        stream = again
+    else:
+        note("Nothing has been asked yet.")
+        return
+    with stream:
+        try:
+            result = view.show(stream)
+        except KeyboardInterrupt:
+            result = stream.result()
+            note("stopped")
+    conversation.heard(result)
+    tell_ending(result)
+    tell_timings(result)

@@ -1,0 +1,150 @@
+"""The commands of a conversation: `/set`, `/show` and so on, and the words of the older demos."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import click
+
+from glmd.frontends.cli.chat.conversation import Conversation
+from glmd.frontends.cli.sampling import SETTINGS, Setting, chosen
+from glmd.frontends.cli.terminal import note
+
+SESSIONS_SHOWN = 10
+
+
+class Leave(Exception):
+    """The person wants to go."""
+
+
+class Retry(Exception):
+    """The last question is to be answered again."""
+
+
+class Slash(NamedTuple):
+    """`run` is given what stands behind the command."""
+
+    usage: str
+    help: str
+    run: Callable[[Conversation, str], None]
+
+
+def _help(conversation: Conversation, argument: str) -> None:
+    width = max(len(slash.usage) for slash in COMMANDS.values())
+    for slash in COMMANDS.values():
+        note(f"{slash.usage:{width}}  {slash.help}")
+    note("Enter sends, Alt-Enter begins another line, Ctrl-C stops an answer, Ctrl-D leaves.")
+
+
+def _set(conversation: Conversation, argument: str) -> None:
+    name, _, value = argument.strip().partition(" ")
+    setting = _setting(name)
+    if setting is None:
+        note(f"There is no setting {name!r}. There are: {', '.join(map(_word, SETTINGS))}.")
+        return
+    if not value.strip():
+        conversation.sampling.pop(setting.name, None)
+        note(f"{_word(setting)} is the daemon's default again.")
+        return
+    try:
+        words = value.split() if setting.name == "logit_bias" else [value.strip()]
+        values = [setting.type.convert(word, None, None) for word in words]
+    except click.BadParameter as error:
+        note(f"{_word(setting)}: {error.message}")
+        return
+    conversation.sampling |= chosen({setting.name: values if setting.repeated else values[0]})
+    note(f"{_word(setting)} = {conversation.sampling[setting.name]}")
+
+
+def _show(conversation: Conversation, argument: str) -> None:
+    status = conversation.client.status()
+    note(f"model        {status.model} {status.mode} on {status.backend}, context {status.context}")
+    note(f"session      {conversation.session or 'begins with the next question'}")
+    note(f"system       {conversation.system or 'none'}")
+    for setting in SETTINGS:
+        if setting.name in conversation.sampling:
+            note(f"{_word(setting):12} {conversation.sampling[setting.name]}")
+    note("Every other setting is the daemon's default; /set NAME VALUE changes one.")
+
+
+def _system(conversation: Conversation, argument: str) -> None:
+    conversation.system = argument.strip() or None
+    conversation.new()
+    note("A new conversation begins, " + ("so instructed." if argument else "uninstructed."))
+
+
+def _new(conversation: Conversation, argument: str) -> None:
+    conversation.new()
+    note("A new conversation begins. The old one is in /sessions.")
+
+
+def _sessions(conversation: Conversation, argument: str) -> None:
+    found = conversation.client.sessions.list(limit=SESSIONS_SHOWN)
+    for info in found:
+        here = "*" if info.session == conversation.session else " "
+        note(f"{here} {info.session}  {info.title}")
+    note("/open ID goes on in one of them." if found else "There are no sessions yet.")
+
+
+def _open(conversation: Conversation, argument: str) -> None:
+    if not argument.strip():
+        note("Which one? /sessions lists them.")
+        return
+    title = conversation.open(argument.strip())
+    note(f"Going on in: {title or 'a session without a title'}")
+
+
+def _retry(conversation: Conversation, argument: str) -> None:
+    raise Retry
+
+
+def _exit(conversation: Conversation, argument: str) -> None:
+    raise Leave
+
+
+COMMANDS = {
+    "/set": Slash("/set NAME [VALUE]", "change a setting; without a value, back to default", _set),
+    "/show": Slash("/show", "the model, the session and the settings", _show),
+    "/system": Slash("/system [TEXT]", "other instructions, in a new conversation", _system),
+    "/retry": Slash("/retry", "another answer to the last question", _retry),
+    "/new": Slash("/new", "a new conversation; also clear, new", _new),
+    "/sessions": Slash("/sessions", "the newest conversations", _sessions),
+    "/open": Slash("/open ID", "go on in one of them", _open),
+    "/help": Slash("/help", "this list", _help),
+    "/exit": Slash("/exit", "leave; also exit, quit, q", _exit),
+}
+
+# What the demos that glmd replaces understood.
+WORDS = {
+    "clear": "/new",
+    "new": "/new",
+    "exit": "/exit",
+    "quit": "/exit",
+    "q": "/exit",
+    "/clear": "/new",
+    "/quit": "/exit",
+}
+
+
+def run_command(conversation: Conversation, line: str) -> bool:
+    """Whether the line was a command, which has then been run. Raises Leave, Retry, GlmdError."""
+    word, _, argument = line.strip().partition(" ")
+    if line.strip() in WORDS:
+        word = WORDS[line.strip()]
+    elif not line.startswith("/"):
+        return False
+    if word not in COMMANDS:
+        note(f"There is no command {word}: see /help. A space before it makes it a question.")
+        return True
+    COMMANDS[word].run(conversation, argument)
+    return True
+
+
+def _setting(name: str) -> Setting | None:
+    plain = name.lstrip("-").replace("_", "-")
+    return next((s for s in SETTINGS if plain in {_word(s), s.name.replace("_", "-")}), None)
+
+
+def _word(setting: Setting) -> str:
+    return setting.flag.lstrip("-")

@@ -1,0 +1,90 @@
+"""`glmd ask`: one question, one answer."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from glmd.frontends.cli.options import Daemon, daemon_options, json_option
+from glmd.frontends.cli.sampling import sampling_options
+
+
+@click.command("ask")
+@click.argument("prompt", nargs=-1)
+@click.option("--system", metavar="TEXT", help="Instructions before the question.")
+@click.option("--session", metavar="ID", help="Go on in a session: see `glmd sessions`.")
+@click.option(
+    "--overflow",
+    type=click.Choice(["error", "drop_oldest"]),
+    metavar="error|drop_oldest",
+    default="error",
+    help="What to do when the conversation does not fit the context.",
+)
+@json_option
+@sampling_options
+@daemon_options
+def command(
+    prompt: tuple[str, ...],
+    system: str | None,
+    session: str | None,
+    overflow: Any,
+    as_json: bool,
+    sampling: dict[str, Any],
+    daemon: Daemon,
+) -> int:
+    """Ask one question and print the answer while it comes.
+
+    The words of PROMPT are joined by spaces. Without any the prompt is what comes on stdin, and a
+    word "-" stands for it: cat notes.txt | glmd ask "In one sentence:" -
+    """
+    text = _prompt(prompt)
+    turns = [{"role": "system", "content": system}] if system else []
+    turns.append({"role": "user", "content": text})
+
+    # Late, because these take longer to import than everything above.
+    from glmd.frontends.cli.answer import AnswerView, tell_ending, tell_timings
+    from glmd.frontends.cli.terminal import print_json
+
+    view = AnswerView()
+    with (
+        daemon.client() as client,
+        client.stream(
+            turns, session=session, overflow=overflow, on_progress=view.on_progress, **sampling
+        ) as stream,
+    ):
+        if as_json:
+            print_json(facts(stream.result()))
+            return 0
+        result = view.show(stream)
+        tell_ending(result)
+        tell_timings(result)
+    return 0
+
+
+def _prompt(words: tuple[str, ...]) -> str:
+    if not words and sys.stdin.isatty():
+        raise click.UsageError("What is the question? glmd ask 你好, or pipe it in.")
+    if not words or "-" in words:
+        piped = sys.stdin.buffer.read().decode(errors="replace").rstrip("\n")
+        words = tuple(piped if word == "-" else word for word in words or ("-",))
+    text = " ".join(words)
+    if not text.strip():
+        raise click.UsageError("The question is empty.")
+    return text
+
+
+def facts(result: Any) -> dict[str, Any]:
+    """A ChatResult as `--json` prints it."""
+    return {
+        "text": result.text,
+        "finish_reason": result.finish_reason,
+        "tool_calls": result.tool_calls,
+        "usage": result.usage,
+        "timings": result.timings,
+        "seed": result.seed,
+        "token_ids": result.token_ids,
+        "session": result.session,
+        "dropped": result.dropped,
+    }

@@ -1,0 +1,61 @@
+"""`glmd chat`: a conversation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from glmd.frontends.cli.options import Daemon, daemon_options
+from glmd.frontends.cli.sampling import sampling_options
+
+if TYPE_CHECKING:
+    from glmd.frontends.cli.chat.lines import Lines
+
+
+@click.command("chat")
+@click.option("--system", metavar="TEXT", help="Instructions before the conversation.")
+@click.option("--session", metavar="ID", help="Go on in a session: see `glmd sessions`.")
+@click.option(
+    "--overflow",
+    type=click.Choice(["error", "drop_oldest"]),
+    metavar="error|drop_oldest",
+    default="drop_oldest",
+    show_default=True,
+    help="What to do when the conversation does not fit the context.",
+)
+@sampling_options
+@daemon_options
+def command(
+    system: str | None,
+    session: str | None,
+    overflow: Any,
+    sampling: dict[str, Any],
+    daemon: Daemon,
+) -> int:
+    """Talk to the model. /help lists what can be said beside questions.
+
+    Without a terminal each line of stdin is a question.
+    """
+    import sys
+
+    from glmd import paths
+    from glmd.frontends.cli.chat.conversation import Conversation
+    from glmd.frontends.cli.chat.lines import PipedLines, TypedLines
+    from glmd.frontends.cli.chat.loop import talk
+    from glmd.frontends.cli.chat.slash import COMMANDS
+    from glmd.frontends.cli.terminal import note
+
+    with daemon.client() as client:
+        status = client.status()
+        conversation = Conversation(client, sampling, system=system, overflow=overflow)
+        if session is not None:
+            conversation.open(session)
+        typed = sys.stdin.isatty()
+        lines: Lines = PipedLines()
+        if typed:
+            lines = TypedLines(paths.data_dir(daemon.name) / "chat_history", list(COMMANDS))
+            simulated = ", simulated" if status.simulated else ""
+            note(f"{status.model} {status.mode} on {status.backend}{simulated}")
+            note("/help says what else there is; Ctrl-D leaves.")
+        return talk(conversation, lines, patient=typed)

@@ -1,0 +1,1 @@
+"""What `glmd doctor` looks at: one function a question, each answering with a Finding."""

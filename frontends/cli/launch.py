@@ -1,0 +1,144 @@
+"""What `glmd start` and `glmd restart` share: the settings as options, and waiting for the load."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from glmd.frontends.cli.options import name_option
+from glmd.frontends.cli.terminal import print_json
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _Ids(click.ParamType):  # type: ignore[type-arg]
+    """0,1"""
+
+    name = "ids"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> list[int]:
+        if isinstance(value, list):
+            return value
+        try:
+            ids = [int(word) for word in str(value).split(",")]
+        except ValueError:
+            self.fail(f"{value!r} is not a list of chip ids, as in 0,1.", param, ctx)
+        if min(ids) < 0 or len(set(ids)) < len(ids):
+            self.fail(f"{value!r} names a chip twice, or one below 0.", param, ctx)
+        return ids
+
+
+_OPTIONS = (
+    click.option("--model", metavar="PATH", help="Checkpoint folder, packed file or bmodel."),
+    click.option("--tokenizer", metavar="PATH", help="Where it lies, when not beside the model."),
+    click.option("--backend", type=click.Choice(["auto", "cpu", "bm1684x"])),
+    click.option(
+        "--devid",
+        "devices",
+        type=_Ids(),
+        metavar="IDS",
+        help="BM1684X chips: 0 or 0,1. See `glmd devices`.",
+    ),
+    click.option("--simulate/--no-simulate", default=None, help="Run a bmodel on the simulator."),
+    click.option(
+        "--mode", type=click.Choice(["f16", "int8", "int4"]), help="Quantise to this while loading."
+    ),
+    click.option("--context", type=click.IntRange(0), help="Tokens a conversation may have."),
+    click.option("--slots", type=click.IntRange(0), help="Conversations that stay resident."),
+    click.option("--threads", type=click.IntRange(0), help="Of the CPU backend, in all."),
+    click.option("--replicas", type=click.IntRange(1, 64), help="Copies of the model on the CPU."),
+    click.option("--max-queue", type=click.IntRange(1, 65536), help="Requests that may wait."),
+    click.option("--listen", metavar="ADDRESS", help="Serve tcp://host:port as well."),
+    click.option("--plugin-dir", metavar="PATH", help="A folder of plugins."),
+    click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"])),
+)
+
+
+def settings_options(function: F) -> F:
+    """Adds the options of a daemon; the command gets DaemonSettings as `settings`."""
+
+    @functools.wraps(function)
+    def command(as_json: bool, **given: Any) -> Any:
+        import msgspec
+
+        from glmd.settings import DaemonSettings
+        from glmd.validation import explain
+
+        fields = {
+            name: given.pop(name) for name in DaemonSettings.__struct_fields__ if name in given
+        }
+        try:
+            settings = msgspec.convert(fields, DaemonSettings)
+        except msgspec.ValidationError as error:
+            raise click.UsageError(explain(error)) from None
+        return function(settings=settings, as_json=as_json, **given)
+
+    for option in reversed((name_option, *_OPTIONS)):
+        command = option(command)
+    return command  # type: ignore[return-value]
+
+
+def launch(settings: Any, *, as_json: bool) -> None:
+    """Start the daemon, show how far the load is, and say what serves."""
+    from glmd import control
+
+    with _Bar() as bar:
+        started = control.start_daemon(settings, bar.show)
+    facts = started.facts
+    if as_json:
+        print_json(
+            {
+                "name": facts.name,
+                "already_running": started.already,
+                "pid": facts.pid,
+                "model": facts.model,
+                "backend": facts.backend,
+                "endpoints": facts.endpoints,
+                "log": facts.log,
+            }
+        )
+        return
+    verb = "is already running" if started.already else "serves"
+    click.echo(
+        f"The daemon {facts.name} {verb} {facts.model} on {facts.backend} (pid {facts.pid})."
+    )
+
+
+class _Bar:
+    """A progress bar on stderr while a model loads; nothing without a terminal."""
+
+    def __init__(self) -> None:
+        self._progress: Any = None
+        self._task: Any = None
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+    def show(self, done: int, total: int) -> None:
+        if not sys.stderr.isatty():
+            return
+        if self._progress is None:
+            from rich.console import Console
+            from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
+
+            self._progress = Progress(
+                "loading the model",
+                BarColumn(),
+                DownloadColumn(binary_units=True),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self._progress.start()
+            self._task = self._progress.add_task("", total=total)
+        self._progress.update(self._task, completed=done, total=total)
