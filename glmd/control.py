@@ -78,6 +78,7 @@ def start_daemon(
             lines.close()
             _await_lock(settings.name)
             raise
+    settled = settled or running(settings.name)
     if settled is None:
         raise _death(settings.name)
     if settled.state == "failed":
@@ -153,7 +154,7 @@ def _command_line(settings: DaemonSettings, lock_fd: int) -> list[str]:
         settings,
         **{
             field: str(Path(given).expanduser().absolute())
-            for field in ("model", "tokenizer", "plugin_dir")
+            for field in ("model", "tokenizer")
             if (given := getattr(settings, field)) is not None
         },
     )

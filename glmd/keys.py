@@ -63,7 +63,7 @@ def authorized() -> frozenset[bytes]:
 
 
 def daemon_key(endpoint: str) -> bytes:
-    """The public key of the daemon at a tcp endpoint. Raises Refused when this client knows none."""
+    """The public key of the daemon at a tcp endpoint. Raises Refused where none is known."""
     for words in _lines("known_daemons"):
         key = _key(words[1]) if len(words) > 1 and words[0] == endpoint else None
         if key is not None:

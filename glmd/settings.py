@@ -27,8 +27,7 @@ class DaemonSettings(
     positions a conversation may have; `slots`: conversations whose KV cache stays resident;
     `threads`: of the CPU backend, all replicas together; 0 is automatic for these three.
     `replicas`: copies of the model on the CPU. `listen`: a tcp endpoint beside the local one,
-    `tcp://host:port`. `max_queue`: requests that may wait. `plugin_dir`: a folder of plugins
-    beside the configured one.
+    `tcp://host:port`. `max_queue`: requests that may wait.
     """
 
     name: Name = DEFAULT_NAME
@@ -45,4 +44,3 @@ class DaemonSettings(
     listen: str | None = None
     max_queue: Annotated[int, msgspec.Meta(ge=1, le=65536)] | None = None
     log_level: LogLevel | None = None
-    plugin_dir: str | None = None

@@ -207,9 +207,7 @@ class Pool:
 
     def _tell_waiting(self) -> None:
         loading = not any(replica.state == "ready" for replica in self._replicas)
-        done, total = (
-            sum(part) for part in zip(*(r.progress for r in self._replicas), strict=True)
-        )
+        done, total = self.loading
         for ahead, ticket in enumerate(list(self._queue)):
             if loading:
                 ticket.waits("loading", done, total)
@@ -223,6 +221,12 @@ class Pool:
         """What has been loaded, with the slots of the smallest replica; None before that."""
         loaded = [replica.model for replica in self._replicas if replica.model]
         return min(loaded, key=lambda model: model.slots, default=None)
+
+    @property
+    def loading(self) -> tuple[int, int]:
+        """Bytes of weights that all replicas have read, and have to read."""
+        read, of = zip(*(replica.progress for replica in self._replicas), strict=True)
+        return sum(read), sum(of)
 
     @property
     def queued(self) -> int:

@@ -1,14 +1,10 @@
-"""Requests that are answered once, from the tokenizer and the session store."""
+"""Requests that are answered once, about text and about sessions."""
 
 from __future__ import annotations
 
-import asyncio
-
-from glmd.daemon.chat.conversation import check_conversation
-from glmd.daemon.chat.prompt import join, render
+from glmd.daemon.request.requests import Requests
 from glmd.daemon.sessions.store import SessionStore
-from glmd.daemon.tokenizer.tokenizer import Tokenizer
-from glmd.errors import InvalidRequest, Unsupported
+from glmd.errors import Unsupported
 from glmd.wire.replies import Detokenized, Ok, Reply, Session, Sessions, Tokens
 from glmd.wire.requests import (
     AnyRequest,
@@ -23,19 +19,21 @@ from glmd.wire.requests import (
 
 
 class Answers:
-    def __init__(self, tokenizer: Tokenizer, sessions: SessionStore) -> None:
-        self._tokenizer = tokenizer
+    """All requests but generations and those about the connection itself."""
+
+    def __init__(self, requests: Requests, sessions: SessionStore) -> None:
+        self._requests = requests
         self._sessions = sessions
 
     async def answer(self, request: AnyRequest, principal: str) -> Reply:
-        """Raises GlmdError. Text goes to a thread: a megabyte of it takes the tokenizer longer than
-        the event loop may be kept."""
+        """Raises GlmdError."""
         sessions = self._sessions
         match request:
-            case Tokenize():
-                return await asyncio.to_thread(self._tokenize, request)
+            case Tokenize(id=id):
+                tokens, pieces = await self._requests.tokenize(request)
+                return Tokens(id=id, tokens=tokens, pieces=pieces)
             case Detokenize(id=id, tokens=tokens):
-                return Detokenized(id=id, text=await asyncio.to_thread(self._detokenize, tokens))
+                return Detokenized(id=id, text=await self._requests.detokenize(tokens))
             case SessionNew(id=id, title=title):
                 return Session(id=id, info=await sessions.create(principal, title))
             case SessionList(id=id, limit=limit, before=before):
@@ -51,24 +49,3 @@ class Answers:
                 await sessions.delete(principal, session)
                 return Ok(id=id)
         raise Unsupported(f"{type(request).__name__} is not answered here.")
-
-    def _tokenize(self, request: Tokenize) -> Tokens:
-        tokenizer = self._tokenizer
-        if (request.text is None) == (request.messages is None):
-            raise InvalidRequest("Give either text or messages.")
-        if request.messages is not None:
-            check_conversation(request.messages, request.tools)
-            tokens = join(tokenizer, render(tokenizer, request.messages, request.tools))
-        elif request.tools:
-            raise InvalidRequest("Tools go with messages.")
-        else:
-            tokens = tokenizer.encode(request.text or "")
-        return Tokens(id=request.id, tokens=tokens, pieces=tokenizer.pieces(tokens))
-
-    def _detokenize(self, tokens: list[int]) -> str:
-        unknown = next((token for token in tokens if token >= self._tokenizer.vocab), None)
-        if unknown is not None:
-            raise InvalidRequest(
-                f"There is no token {unknown}; the tokenizer has {self._tokenizer.vocab}."
-            )
-        return self._tokenizer.decode(tokens)

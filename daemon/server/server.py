@@ -48,16 +48,6 @@ ENDED_BYTES = 64 << 20  # of all detached streams that are over
 LINGER_MS = 250  # that last messages get when the daemon ends
 
 
-class Identity(Protocol):
-    """Who the daemon is."""
-
-    @property
-    def boot_id(self) -> str: ...
-
-    @property
-    def server(self) -> str: ...
-
-
 class Requests(Protocol):
     """What makes answers: `glmd.daemon.request.Requests`."""
 
@@ -74,19 +64,22 @@ class Answers(Protocol):
 class Server:
     """The daemon's socket and everything about its clients. Made and used on the event loop.
 
-    `status` describes the daemon, and `sources` its facts by topic, see Subscribe.
+    `version` and `boot_id` are what hello is answered with. `status` describes the daemon under a
+    request's id, and `sources` its facts by topic, see Subscribe.
     """
 
     def __init__(
         self,
-        identity: Identity,
+        version: str,
+        boot_id: str,
         requests: Requests,
         answers: Answers,
         status: Callable[[str], StatusReply],
         sources: Mapping[str, Callable[[], Facts]],
         max_queue: int,
     ) -> None:
-        self._identity = identity
+        self._version = version
+        self._boot_id = boot_id
         self._requests = requests
         self._answers = answers
         self._status = status
@@ -126,21 +119,27 @@ class Server:
         self._gate = Gate(self._context)
         return self._router.bind_tcp(endpoint, keys)
 
-    def changed(self, topic: str) -> None:
-        """A fact may be different now."""
+    def changed(self) -> None:
+        """A fact of some topic may be different now."""
         self._topics.changed()
 
     def refuse_new(self) -> None:
         """From now on, generations get `stopping`."""
         self._stopping = True
 
-    @property
-    def drained(self) -> bool:
-        """Every reader has had its last message."""
-        return not any(connection.streams for connection in self._connections.values())
+    async def finish(self, seconds: float) -> None:
+        """When nothing is generated any more: give readers `seconds` to take what is theirs."""
+        for _ in range(round(seconds / RETRY_INTERVAL)):
+            if not any(connection.streams for connection in self._connections.values()):
+                return
+            await asyncio.sleep(RETRY_INTERVAL)
 
     def close(self) -> None:
-        """Unread messages have a quarter of a second; then all connections end."""
+        """Tell readers that are still behind that it is over; messages on their way have a quarter
+        of a second. Then all connections end."""
+        for connection in list(self._connections.values()):
+            for stream in list(connection.streams.values()):
+                stream.abandon(DaemonError("The daemon is stopping.", code=Code.STOPPING))
         self._topics.close()
         self._check.cancel()
         if self._retry is not None:
@@ -216,8 +215,8 @@ class Server:
             Welcome(
                 id=hello.id,
                 protocol=version,
-                server=self._identity.server,
-                boot_id=self._identity.boot_id,
+                server=self._version,
+                boot_id=self._boot_id,
                 pid=os.getpid(),
                 limits=limits,
             )

@@ -207,6 +207,15 @@ class Stream:
             self.cancel()
             self._forget()
 
+    def abandon(self, error: GlmdError) -> None:
+        """End the request from this side: nobody reads it, or nobody may any more."""
+        running = self._running if self._ending is None else None
+        self._forget()
+        self._ending = None
+        self.failed(error)
+        if running is not None:
+            running.cancel()
+
     # -- on the way -----------------------------------------------------------------------------
 
     def flush(self) -> None:
@@ -251,7 +260,8 @@ class Stream:
         while self.size > limit and self._made - len(self._kept) < self._next:
             self._forget_oldest()
         if self.size > limit:
-            self._abandon(f"More than {limit >> 20} MiB were waiting to be read.")
+            why = f"More than {limit >> 20} MiB were waiting to be read."
+            self.abandon(DaemonError(why, code=Code.SLOW_CLIENT))
 
     def _give_up_reader(self) -> None:
         why = f"No credit came for {CREDIT_TIMEOUT:.0f} seconds."
@@ -259,16 +269,7 @@ class Stream:
             hint = f"Take it up again with attach, target {self.name}."
             self.detach(DaemonError(why, code=Code.SLOW_CLIENT, hint=hint))
         else:
-            self._abandon(why)
-
-    def _abandon(self, why: str) -> None:
-        """End the request from this side: nobody reads it."""
-        running = self._running if self._ending is None else None
-        self._forget()
-        self._ending = None
-        self.failed(DaemonError(why, code=Code.SLOW_CLIENT))
-        if running is not None:
-            running.cancel()
+            self.abandon(DaemonError(why, code=Code.SLOW_CLIENT))
 
     def _forget(self) -> None:
         self._waiting.clear()

@@ -8,13 +8,13 @@ Decoding trusts nothing: the `msgpack` package reads under caps on every length,
 from __future__ import annotations
 
 import itertools
-import re
 from typing import Any, TypeVar, get_args
 
 import msgpack
 import msgspec
 
 from glmd.errors import Code, InvalidRequest
+from glmd.validation import explain
 from glmd.wire.replies import AnyReply, Reply
 from glmd.wire.requests import AnyRequest, Request
 
@@ -146,25 +146,7 @@ def _typed(fields: dict[str, Any], types: dict[str, type[T]]) -> T:
         return msgspec.convert(fields, types[op], str_keys=True)
     except (msgspec.ValidationError, RecursionError) as error:
         code = Code.INVALID_REQUEST if request_id else Code.BAD_MESSAGE
-        raise Undecodable(_sentence(str(error)), code, request_id) from None
-
-
-_AT = re.compile(r"^(?P<what>.*?)(?: - at `(?P<key>key` in `)?\$\.?(?P<path>.*)`)?$", re.DOTALL)
-_MISSING = re.compile(r"^Object missing required field `(.*)`$")
-
-
-def _sentence(error: str) -> str:
-    """msgspec's "Expected `int`, got `str` - at `$.sampling.top_k`" as a sentence."""
-    match = _AT.match(error)
-    what, path = (match["what"], match["path"] or "") if match else (error, "")
-    missing = _MISSING.match(what)
-    if missing:
-        return f"The field {path + '.' if path else ''}{missing[1]} is missing."
-    what = what.replace("`object`", "`map`").replace("`", "")
-    what = what[:1].lower() + what[1:200]
-    if not path:
-        return f"The message is wrong: {what}."
-    return f"The {'keys' if match and match['key'] else 'field'} {path[:200]}: {what}."
+        raise Undecodable(explain(error), code, request_id) from None
 
 
 def _packable(value: Any) -> Any:
