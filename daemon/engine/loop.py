@@ -76,7 +76,7 @@ class Loop:
 
     def _patience(self) -> float | None:
         """Seconds to wait for a command when there is nothing else to do."""
-        if self._running:
+        if self._running or self._waiting:
             return 0
         if self._report.slots_busy:  # the core has yet to hear that all is quiet
             return max(self._reported + REPORT_INTERVAL - time.monotonic(), 0.001)

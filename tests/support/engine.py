@@ -72,9 +72,13 @@ class EngineChild:
         self.events: list[AnyEvent] = []
         self._decoder = transport.events()
         self._unread: list[AnyEvent] = []
+        self._unfinished: dict[int, int] = {}  # request: choices that have not ended
         self.send(Load(str(model), **({"backend": "cpu", "mode": "f16", "threads": 1} | load)))
 
     def send(self, *commands: Command) -> None:
+        for command in commands:
+            if isinstance(command, Submit):
+                self._unfinished[command.id] = len(command.choices)
         self.socket.sendall(b"".join(transport.encode(command) for command in commands))
 
     def receive(self) -> AnyEvent:
@@ -85,6 +89,8 @@ class EngineChild:
                 raise EOFError("the engine child has gone")
             self._unread += self._decoder.feed(data)
         event = self._unread.pop(0)
+        for token in event.tokens if isinstance(event, Step) else []:
+            self._unfinished[token.id] -= token.finish is not None
         self.events.append(event)
         return event
 
@@ -100,26 +106,24 @@ class EngineChild:
 
     def answers(self, *ids: int) -> dict[tuple[int, int], list[Token]]:
         """Run until every choice of these requests has ended; the tokens of each."""
-        waiting = set(ids)
-        tokens: dict[tuple[int, int], list[Token]] = {}
-        open_choices: dict[int, int] = {}
-        while waiting:
+        while any(self._unfinished[id] for id in ids):
             event = self.receive()
-            if isinstance(event, Failed) and event.id in waiting:
+            if isinstance(event, Failed) and event.id in ids:
                 raise AssertionError(f"request {event.id} failed: {event.message}")
+        return {key: tokens for key, tokens in self.given().items() if key[0] in ids}
+
+    def given(self) -> dict[tuple[int, int], list[Token]]:
+        """The tokens received so far, by request and choice."""
+        tokens: dict[tuple[int, int], list[Token]] = {}
+        for event in self.events:
             for token in event.tokens if isinstance(event, Step) else []:
                 tokens.setdefault((token.id, token.choice), []).append(token)
-                if token.finish:
-                    open_choices[token.id] = open_choices.get(token.id, self.choices[token.id]) - 1
-                    if open_choices[token.id] == 0:
-                        waiting.discard(token.id)
         return tokens
 
     def run(self, *submits: Submit) -> dict[tuple[int, int], list[int]]:
         """Submit together, wait for all: the ids each choice was answered with."""
-        self.choices = {s.id: len(s.choices) for s in submits}
         self.send(*submits)
-        answers = self.answers(*self.choices)
+        answers = self.answers(*(s.id for s in submits))
         return {key: [token.token for token in tokens] for key, tokens in answers.items()}
 
     def cached(self, id: int) -> int:
@@ -145,7 +149,8 @@ def engine_child(model: Path, **load) -> Iterator[EngineChild]:
     child = EngineChild(model, **load)
     try:
         yield child
-        child.send(Stop())
+        if child.process.poll() is None:
+            child.send(Stop())
         assert child.process.wait(10) == 0
     finally:
         child.close()
