@@ -25,7 +25,7 @@ from support.torch_file import save
 from glmd.checkpoint.config import parse_config
 from glmd.checkpoint.folder import Checkpoint
 from glmd.checkpoint.names import tensor_shapes
-from glmd.checkpoint.source import check_tokenizer_fits, open_model
+from glmd.checkpoint.source import open_model
 from glmd.checkpoint.stored import to_float32
 from glmd.errors import ModelError
 
@@ -250,13 +250,6 @@ def test_the_tokenizer_lies_in_the_folder(tmp_path: Path) -> None:
     assert "--tokenizer" in error.value.hint
     (tmp_path / "tokenizer.model").write_bytes(b"pieces")
     assert checkpoint.tokenizer() == b"pieces"
-
-
-def test_a_tokenizer_has_to_fit_the_vocabulary() -> None:
-    config = parse_config(Shape(vocab=320).config(), Path("config.json"))
-    check_tokenizer_fits(311, config, "tokenizer.model", Path("model"))
-    with pytest.raises(ModelError, match=r"tokenizer\.model has 312 pieces.*320 tokens of model"):
-        check_tokenizer_fits(312, config, "tokenizer.model", Path("model"))
 
 
 def test_a_folder_opens_as_a_model_and_other_files_do_not(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -199,8 +200,47 @@ def write_checkpoint(
         }
         (folder / f"{stem}.{suffix}.index.json").write_text(json.dumps(index, indent=2))
 
+    _copy_tokenizer(tokenizer, folder)
+    return folder
+
+
+def write_large_checkpoint(
+    folder: Path, shape: Shape, *, seed: int = 0, tokenizer: Path | None = NANO
+) -> Path:
+    """An F16 checkpoint of real size, one shard a layer, as fast as the disk takes it.
+
+    Matrices are windows of one random block, whose length is prime so that rows differ.
+    """
+    rng = np.random.default_rng(seed)
+    block = (0.02 * rng.standard_normal(8_388_593, dtype=np.float32)).astype(np.float16)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(shape.config(), indent=2))
+    shards: dict[str, list[str]] = {}
+    for name in shape.tensors():
+        layer = name.split(".")[3] if ".layers." in name else name
+        shards.setdefault(layer, []).append(name)
+    weight_map: dict[str, str] = {}
+    for number, names in enumerate(shards.values()):
+        file = f"model-{number + 1:05}-of-{len(shards):05}.safetensors"
+        weight_map |= dict.fromkeys(names, file)
+        write_safetensors(
+            folder / file,
+            {name: _filled(block, name, shape.tensors()[name]) for name in names},
+        )
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    _copy_tokenizer(tokenizer, folder)
+    return folder
+
+
+def _filled(block: NDArray[np.float16], name: str, dims: tuple[int, ...]) -> NDArray[np.float16]:
+    if name.endswith("layernorm.weight"):
+        return np.ones(dims, np.float16)
+    start = zlib.crc32(name.encode()) % block.size
+    return np.resize(np.roll(block, -start), dims)
+
+
+def _copy_tokenizer(tokenizer: Path | None, folder: Path) -> None:
     if tokenizer is not None:
         for name in ("tokenizer.model", "tokenizer_config.json"):
             if (tokenizer / name).is_file():
                 shutil.copyfile(tokenizer / name, folder / name)
-    return folder
