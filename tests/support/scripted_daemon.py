@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import zmq
 
@@ -54,11 +54,13 @@ def done(request: AnyRequest, seq: int, reason: str = "stop", choices: int = 1) 
     return Done(id=request.id, seq=seq, endings=endings, usage=USAGE, timings=TIMINGS)
 
 
+R = TypeVar("R")
+
 Script: TypeAlias = Callable[["ScriptedDaemon", AnyRequest], None]
 
 
 class ScriptedDaemon:
-    """`received`: every request, hello included. Answers hello itself unless `mute`."""
+    """`received`: every request, hello included. Answers hello itself if it `greets`."""
 
     def __init__(self, folder: Path, script: Script, *, greets: bool = True) -> None:
         self.endpoint = f"ipc://{folder / 'peer.sock'}"
@@ -68,9 +70,10 @@ class ScriptedDaemon:
         self._peer = b""
         self._context = zmq.Context[zmq.Socket[bytes]]()
         self._router = self._context.socket(zmq.ROUTER)
-        self._router.linger = 0
+        self._router.linger = 1000
         self._router.bind(self.endpoint)
         self._ending = threading.Event()
+        self._news = threading.Condition()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
@@ -86,11 +89,26 @@ class ScriptedDaemon:
         self._thread.join()
         self._context.term()
 
+    def leave(self) -> None:
+        """From within the script: end once it returns."""
+        self._ending.set()
+
     def say(self, *replies: AnyReply | bytes) -> None:
         """From within the script: send to whoever sent the request."""
         for reply in replies:
             frame = reply if isinstance(reply, bytes) else encode(reply)
             self._router.send_multipart([self._peer, frame])
+
+    def heard(self, kind: type[R], count: int = 1) -> list[R]:
+        """Wait until `count` requests of a kind have come; all of them."""
+        with self._news:
+            assert self._news.wait_for(lambda: len(self._of(kind)) >= count, timeout=10), (
+                f"{count} {kind.__name__} did not come: {self.received}"
+            )
+            return self._of(kind)
+
+    def _of(self, kind: type[R]) -> list[R]:
+        return [request for request in self.received if isinstance(request, kind)]
 
     def _run(self) -> None:
         with self._router:
@@ -99,7 +117,9 @@ class ScriptedDaemon:
                     continue
                 self._peer, payload = self._router.recv_multipart()
                 request = decode_request(payload)
-                self.received.append(request)
+                with self._news:
+                    self.received.append(request)
+                    self._news.notify_all()
                 if isinstance(request, Hello) and self._greets:
                     self.say(welcome(request))
                 else:
