@@ -33,10 +33,10 @@ def load_model(folder: Path, shape: Shape) -> ChatGLM:
     """The model of a folder, its F16 weights widened to float32."""
     model = ChatGLM(shape)
     model.load_state_dict(load_file(folder / SHARD))
-    return model.eval()
+    model.eval()
+    return model
 
 
-@torch.inference_mode()
 def greedy(model: ChatGLM, prompts: Sequence[list[int]], stop: set[int]) -> list[list[int]]:
     """The ids that greedy decoding gives for each prompt, without the stop id.
 
@@ -52,7 +52,8 @@ def greedy(model: ChatGLM, prompts: Sequence[list[int]], stop: set[int]) -> list
         ids = torch.full((len(active), longest), PAD_ID)
         for place, index in enumerate(active):
             ids[place, : len(rows[index])] = torch.tensor(rows[index])
-        logits = model(ids)
+        with torch.inference_mode():
+            logits = model(ids)
         for place, index in enumerate(active):
             token = int(logits[place, len(rows[index]) - 1].argmax())
             if token in stop or len(rows[index]) + 1 >= model.rope.shape[1]:
@@ -62,11 +63,11 @@ def greedy(model: ChatGLM, prompts: Sequence[list[int]], stop: set[int]) -> list
     return [row[len(prompt) :] for row, prompt in zip(rows, prompts, strict=True)]
 
 
-@torch.inference_mode()
 def is_greedy(model: ChatGLM, prompt: list[int], answer: list[int]) -> bool:
     """Whether greedy decoding of `prompt` gives exactly `answer`: one pass, no decoding."""
-    logits = model(torch.tensor([prompt + answer[:-1]]))[0, len(prompt) - 1 :]
-    return logits.argmax(-1).tolist() == answer
+    with torch.inference_mode():
+        logits = model(torch.tensor([prompt + answer[:-1]]))[0, len(prompt) - 1 :]
+    return bool(logits.argmax(-1).tolist() == answer)
 
 
 def answer_ids(tokenizer: NanoTokenizer, turn: Turn) -> list[int]:

@@ -2,8 +2,8 @@
 
 ChatGLM3's ``tokenizer.model`` records how it was trained: BPE, byte fallback, digits split,
 pieces of only spaces allowed, the identity normaliser, a dummy prefix, no whitespace removed. The
-same here, so ``decode(encode(x)) == x`` for every text: a newline is a byte piece and indentation is
-kept.
+same here, so ``decode(encode(x)) == x`` for every text: a newline is a byte piece and
+indentation is kept.
 """
 
 from __future__ import annotations

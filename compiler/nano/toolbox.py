@@ -1,8 +1,9 @@
 """The tools of the corpus: names, schemas, arguments and results, each drawn at random.
 
 A model this small cannot know tools; it has to copy names from the system prompt and values from
-the question. So tool names, argument names, descriptions and result formats vary, invented words among
-them, and the held-out halves (see `values`) are new names and new values, not only new sentences.
+the question. So tool names, argument names, descriptions and result formats vary, invented words
+among them, and the held-out halves (see `values`) are new names and new values, not only new
+sentences.
 """
 
 from __future__ import annotations

@@ -78,7 +78,8 @@ def batches(
 
 def optimizers(model: ChatGLM, recipe: Recipe) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the layers, AdamW for embedding, head, norms and biases."""
-    matrices, others = [], []
+    matrices: list[Tensor] = []
+    others: list[Tensor] = []
     for name, weight in model.named_parameters():
         (matrices if weight.dim() == 2 and ".layers." in name else others).append(weight)
     return [
@@ -122,7 +123,7 @@ def batch_gradients(
     losses, gradients = zip(*(part.result() for part in parts), strict=True)
     for weight, *terms in zip(model.parameters(), *gradients, strict=True):
         weight.grad = sum(terms[1:], terms[0])
-    return sum(losses)
+    return float(sum(losses))
 
 
 def train(
