@@ -6,14 +6,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from glmd.daemon.config import Config
 from glmd.daemon.pool.pool import Pool
 from glmd.facts import DaemonFacts
 from glmd.wire.replies import ReplicaStatus, StatusReply
-
-ModelState = str
 
 
 class Describer:
@@ -70,8 +66,8 @@ class Describer:
     def replicas(self) -> dict[str, Any]:
         """Facts of the topic "replicas". What changes with every token is left to `status`."""
         told = ("index", "state", "pid", "slots", "model_loads", "error")
-        rows = msgspec.to_builtins(self._pool.replicas())
-        return {"replicas": [{field: row.get(field) for field in told} for row in rows]}
+        replicas = self._pool.replicas()
+        return {"replicas": [{field: getattr(one, field) for field in told} for one in replicas]}
 
     def plugins(self) -> dict[str, Any]:
         """Facts of the topic "plugins"."""

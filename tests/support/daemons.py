@@ -1,0 +1,110 @@
+"""Real daemons in folders of their own, which leave nothing behind.
+
+`daemon` is one on the shipped model, started for the test; `shared_daemon` one for all tests of a
+module; `launch(**settings)` starts as many as a test likes, as DaemonSettings names them.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import psutil
+import pytest
+
+from glmd import control, lock, paths
+from glmd.errors import DaemonNotRunning
+from glmd.facts import DaemonFacts
+from glmd.settings import DaemonSettings
+
+Launch: TypeAlias = Callable[..., DaemonFacts]
+
+
+class Homes:
+    """Runtime, data and configuration folders, and the daemons in them. The path is short: a UNIX
+    socket's name holds 107 bytes, and pytest's own folders use most of them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.root = Path(tempfile.mkdtemp(prefix="glmd-", dir="/tmp"))
+        self.runtime = self.root / "run"
+        for variable, folder in (
+            ("GLMD_RUNTIME_DIR", "run"),
+            ("GLMD_DATA_DIR", "data"),
+            ("GLMD_CONFIG", "config"),
+        ):
+            monkeypatch.setenv(variable, str(self.root / folder))
+
+    def start(self, **settings: Any) -> DaemonFacts:
+        """One thread unless it is said otherwise: the tests share the machine."""
+        return control.start_daemon(DaemonSettings(**{"threads": 1, **settings})).facts
+
+    def processes(self) -> list[psutil.Process]:
+        """Everything that was started with these folders: daemons and engine children."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                home = process.environ().get("GLMD_RUNTIME_DIR")
+                if home == str(self.runtime) and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+            except (psutil.NoSuchProcess, psutil.AccessDenied):
+                continue
+        return found
+
+    def check_nothing_left(self) -> None:
+        """P7: after a stop there is no process, no socket, and nobody has the lock."""
+        assert self.processes() == []
+        for folder in self.runtime.iterdir() if self.runtime.exists() else ():
+            assert [file.name for file in folder.iterdir()] in (["lock"], [])
+            taken = lock.Lock.take(folder.name)
+            assert taken is not None, f"the lock of {folder.name} is held"
+            taken.release()
+
+    def close(self) -> None:
+        try:
+            for folder in self.runtime.iterdir() if self.runtime.exists() else ():
+                try:
+                    control.stop_daemon(folder.name, drain=False)
+                except DaemonNotRunning:
+                    # Killed by the test: a later daemon of this name would tidy up after it.
+                    paths.socket_file(folder.name).unlink(missing_ok=True)
+                    paths.facts_file(folder.name).unlink(missing_ok=True)
+            self.check_nothing_left()
+        finally:
+            for process in self.processes():
+                process.send_signal(signal.SIGKILL)
+            shutil.rmtree(self.root)
+
+
+def _homes() -> Iterator[Homes]:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        homes = Homes(monkeypatch)
+        try:
+            yield homes
+        finally:
+            homes.close()
+
+
+@pytest.fixture
+def homes() -> Iterator[Homes]:
+    """Folders without a daemon; what is started in them is stopped, and leaves nothing."""
+    yield from _homes()
+
+
+@pytest.fixture
+def launch(homes: Homes) -> Launch:
+    return homes.start
+
+
+@pytest.fixture
+def daemon(homes: Homes) -> DaemonFacts:
+    return homes.start()
+
+
+@pytest.fixture(scope="module")
+def shared_daemon() -> Iterator[DaemonFacts]:
+    for homes in _homes():
+        yield homes.start()
