@@ -100,7 +100,7 @@ class Database:
             hint = "Move it away, and a new one begins; chats without a session go on."
         else:
             self._disconnect()
-            reason, hint = f"cannot be used: {says}", "Chats without a session go on."
+            reason, hint = f"cannot be used: {says.rstrip('.')}", "Chats without a session go on."
         return DaemonError(
             f"The session database {self.path} {reason}.", hint=hint, code=Code.STORAGE_FAILED
         )

@@ -1,4 +1,4 @@
--- Version 1, kept in user_version.
+-- Version 1, kept in user_version. An empty line stands between two statements.
 
 CREATE TABLE session (
     id TEXT PRIMARY KEY,
@@ -25,6 +25,7 @@ CREATE TABLE message (
 );
 
 CREATE INDEX message_by_session ON message (session, seq);
+
 CREATE INDEX message_by_parent ON message (parent);
 
 PRAGMA user_version = 1;
