@@ -24,6 +24,9 @@ from glmd.settings import DRAIN_SECONDS, DaemonSettings
 POLL = 0.05  # seconds between looks at another starter's progress
 GRACE = 5.0  # seconds for an ending that should be immediate
 
+COMMAND = (sys.executable, "-I", "-m", "glmd.daemon")  # its settings are the next word
+SETTINGS_WORD = len(COMMAND)
+
 
 class Start(NamedTuple):
     """`already`: the daemon was running, or another caller started it in the same moment."""
@@ -48,6 +51,18 @@ def running(name: str) -> DaemonFacts | None:
     """The daemon of this name, None where none runs. It may still be loading (`state`)."""
     found = facts.read(name)
     return found if found is not None and found.alive else None
+
+
+def settings_of(name: str) -> DaemonSettings | None:
+    """What the running daemon was told at its start, None where none runs: a restart repeats it."""
+    found = running(name)
+    if found is None:
+        return None
+    try:
+        words = psutil.Process(found.pid).cmdline()
+        return msgspec.json.decode(words[SETTINGS_WORD], type=DaemonSettings)
+    except (psutil.Error, IndexError, msgspec.DecodeError):
+        return None  # it ends just now
 
 
 def start_daemon(
@@ -159,7 +174,7 @@ def _command_line(settings: DaemonSettings, lock_fd: int) -> list[str]:
         },
     )
     said = msgspec.json.encode(settings).decode()
-    return [sys.executable, "-I", "-m", "glmd.daemon", said, f"--lock-fd={lock_fd}"]
+    return [*COMMAND, said, f"--lock-fd={lock_fd}"]
 
 
 def _spawn(settings: DaemonSettings, taken: Lock, writing: int) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from glmd.frontends.cli.options import name_option
-from glmd.frontends.cli.terminal import print_json
+from glmd.frontends.cli.terminal import note, print_json
+
+if TYPE_CHECKING:
+    from glmd.settings import DaemonSettings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -35,8 +38,10 @@ class _Ids(click.ParamType):  # type: ignore[type-arg]
 
 
 _OPTIONS = (
-    click.option("--model", metavar="PATH", help="Checkpoint folder, packed file or bmodel."),
-    click.option("--tokenizer", metavar="PATH", help="Where it lies, when not beside the model."),
+    click.option("--model", type=click.Path(), help="Checkpoint folder, packed file or bmodel."),
+    click.option(
+        "--tokenizer", type=click.Path(), help="Where it lies, when not beside the model."
+    ),
     click.option("--backend", type=click.Choice(["auto", "cpu", "bm1684x"])),
     click.option(
         "--devid",
@@ -55,7 +60,6 @@ _OPTIONS = (
     click.option("--replicas", type=click.IntRange(1, 64), help="Copies of the model on the CPU."),
     click.option("--max-queue", type=click.IntRange(1, 65536), help="Requests that may wait."),
     click.option("--listen", metavar="ADDRESS", help="Serve tcp://host:port as well."),
-    click.option("--plugin-dir", metavar="PATH", help="A folder of plugins."),
     click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"])),
 )
 
@@ -84,7 +88,7 @@ def settings_options(function: F) -> F:
     return command  # type: ignore[return-value]
 
 
-def launch(settings: Any, *, as_json: bool) -> None:
+def launch(settings: DaemonSettings, *, as_json: bool) -> None:
     """Start the daemon, show how far the load is, and say what serves."""
     from glmd import control
 
@@ -104,10 +108,12 @@ def launch(settings: Any, *, as_json: bool) -> None:
             }
         )
         return
-    verb = "is already running" if started.already else "serves"
     click.echo(
-        f"The daemon {facts.name} {verb} {facts.model} on {facts.backend} (pid {facts.pid})."
+        f"The daemon {facts.name} {'already ' if started.already else ''}serves {facts.model} on "
+        f"{facts.backend} (pid {facts.pid})."
     )
+    if started.already:
+        note("`glmd restart` gives it other settings.")
 
 
 class _Bar:

@@ -47,7 +47,7 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("nowhere")
 def test_no_daemon(connect: Faces) -> None:
-    with pytest.raises(DaemonNotRunning, match="default is running. Start it with `glmd start`"):
+    with pytest.raises(DaemonNotRunning, match=r"default is running\. Start it with `glmd start`"):
         connect().chat("hello")
     with pytest.raises(DaemonNotRunning, match="glmd start --name work"):
         connect("work").status()
@@ -110,7 +110,7 @@ def test_time_outs(
 def test_a_call_may_have_its_own_limit(tmp_path: Path, connect: Faces) -> None:
     with ScriptedDaemon(tmp_path, begin) as daemon:
         client = connect(endpoint=daemon.endpoint)
-        with pytest.raises(DaemonTimeout, match="within 0.2 s"):
+        with pytest.raises(DaemonTimeout, match=r"within 0\.2 s"):
             client.chat("hello", timeout=SHORT)
 
 
