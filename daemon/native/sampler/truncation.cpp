@@ -74,7 +74,8 @@ class Typical final : public Stage {
     exp_row(x, n, max, closeness.data());
     double mean = 0.0;  // the expected logit below max: entropy = log(total) - mean
     for (std::size_t i = 0; i < n; ++i) {
-      if (x[i] > kOut) mean += static_cast<double>(closeness[i]) * static_cast<double>(x[i] - max);
+      if (closeness[i] == 0.0F) continue;  // and x[i] - max perhaps -inf
+      mean += static_cast<double>(closeness[i]) * static_cast<double>(x[i] - max);
     }
     mean /= total;
     // A token's surprise is log(total) - below, so its distance from the entropy is |below - mean|.
