@@ -46,6 +46,10 @@ void Weights::set_matrix(const std::string& name, Kind kind, const std::uint8_t*
                                                   std::to_string(wanted.cols),
                                               std::to_string(bytes)));
   }
+  if (reinterpret_cast<std::uintptr_t>(data) % kAlignment != 0) {
+    throw std::invalid_argument(name + " does not start at a multiple of " +
+                                std::to_string(kAlignment) + " bytes in memory");
+  }
   matrices_[name] = Matrix{kind, wanted.rows, wanted.cols, data, std::move(owner)};
 }
 
