@@ -54,7 +54,8 @@ class Blocking:
                 except StopAsyncIteration:
                     return
         finally:
-            self._run(items.aclose)
+            if not self._loop.is_closed():
+                self._run(items.aclose)
 
     def _run(self, function: Callable[[], Any]) -> Any:
         async def awaited() -> Any:
@@ -71,7 +72,8 @@ class Faces:
     """Makes clients of one kind, and closes them at the end of the test."""
 
     def __init__(self, kind: str) -> None:
-        self._loop = asyncio.new_event_loop() if kind == "async" else None
+        self.is_async = kind == "async"
+        self._loop = asyncio.new_event_loop() if self.is_async else None
         self._made: list[Any] = []
 
     def __call__(self, *args: Any, **options: Any) -> Any:
@@ -86,5 +88,6 @@ class Faces:
         for client in self._made:
             client.close()
         if self._loop is not None:
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
             self._loop.run_until_complete(self._loop.shutdown_default_executor())
             self._loop.close()
