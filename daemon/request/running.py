@@ -17,7 +17,7 @@ from glmd.daemon.request.prepare import Prepared, prepare_chat, prepare_complete
 from glmd.daemon.request.stopwatch import Stopwatch
 from glmd.daemon.sessions.store import SessionStore, Turn
 from glmd.daemon.tokenizer.tokenizer import Tokenizer
-from glmd.errors import DaemonError, GlmdError
+from glmd.errors import DaemonError, GlmdError, InvalidRequest
 from glmd.wire.replies import Ending, Usage
 from glmd.wire.requests import Chat, Complete
 
@@ -119,6 +119,11 @@ class Running:
     async def _turn(self) -> AsyncIterator[Turn | None]:
         request = self._request
         if isinstance(request, Complete) or request.session is None:
+            if isinstance(request, Chat) and request.parent is not None:
+                raise InvalidRequest(
+                    "parent names a message of a session, and no session is given.",
+                    hint="Give session too, or leave parent out.",
+                )
             yield None
             return
         turn = await self._sessions.begin(
