@@ -203,10 +203,9 @@ class Server:
                 code=Code.PROTOCOL_MISMATCH,
             )
         self._router.check_live()
-        if fd >= 0:
-            self.disconnected(fd)  # whoever had this descriptor before
-            if fd not in self._router.live:
-                return  # the client left while its hello waited
+        if fd not in self._router.live:
+            return  # the client left while its hello waited
+        self.disconnected(fd)  # whoever had this descriptor before
         connection = Connection(self._router, peer, fd, hello, self._drop)
         self._connections[peer] = connection
         log.debug("%s connected for %s.", connection.client, connection.principal)
@@ -272,7 +271,6 @@ class Server:
         stream = Stream(
             request.id, principal, connection, request.credit, detached=request.detached
         )
-        connection.streams[request.id] = stream
         if request.detached:
             self._detached[principal, request.id] = stream
         stream.runs(self._requests.start(request, principal, stream))

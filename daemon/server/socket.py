@@ -152,8 +152,8 @@ class Router:
                 peer, *frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return
-            fd = int(frames[0].get(zmq.SRCFD)) if frames else -1
-            self._guard(self._handler.message, peer.bytes, fd, [frame.bytes for frame in frames])
+            contents = [frame.bytes for frame in frames]
+            self._guard(self._handler.message, peer.bytes, _descriptor(frames), contents)
         self._look_soon()
 
     def _guard(self, call: Callable[..., None], *arguments: object) -> None:
@@ -162,3 +162,12 @@ class Router:
             call(*arguments)
         except Exception:
             log.exception("A fault while handling a message.")
+
+
+def _descriptor(frames: list[zmq.Frame]) -> int:
+    """By which connection a message came, -1 where libzmq does not say. It does not for peers of
+    ZMTP 1.0, and it takes many a random byte for one of those."""
+    try:
+        return int(frames[0].get(zmq.SRCFD)) if frames else -1
+    except zmq.ZMQError:
+        return -1

@@ -76,6 +76,7 @@ class Stream:
         self._running: Running | None = None
         self.id = name
         self.reader: Connection | None = connection
+        connection.streams[name] = self
         self._credit = credit
         self._opening: Accepted | None = None
         self._ending: Done | Failure | None = None
@@ -189,6 +190,7 @@ class Stream:
             )
         )
         self.reader, self.id = connection, request_id
+        connection.streams[request_id] = self
         self._next, self._credit = from_seq, credit
         if self._opening is not None:
             connection.send(msgspec.structs.replace(self._opening, id=request_id))

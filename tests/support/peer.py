@@ -49,9 +49,12 @@ class Peer:
             self.socket.setsockopt(zmq.CURVE_SERVERKEY, server)
         self.socket.connect(endpoint)
         if greet:
-            self.welcome = self.ask(
-                Hello(id="hello", protocol=(1, 1), client="peer", principal=principal), Welcome
-            )
+            hello = Hello(id="hello", protocol=(1, 1), client="peer", principal=principal)
+            try:
+                self.welcome = self.ask(hello, Welcome)
+            except BaseException:
+                self.close()
+                raise
 
     def send(self, *requests: Request) -> None:
         for request in requests:
