@@ -87,7 +87,7 @@ class Answer(Generic[R]):
             raise ConnectionFailed(
                 f"A piece of the answer is missing: number {self._seq} should come next, "
                 f"{seq} came.",
-                hint="Ask again; if it happens twice, please report it with the log (glmd logs).",
+                hint="Ask again; if it happens twice, please report it with the log (`glmd logs`).",
             )
 
     def _delta(self, reply: replies.Delta) -> Delta:

@@ -184,8 +184,8 @@ class AsyncClient(ClientBase):
     async def complete(
         self, prompt: str | Sequence[int], **options: Unpack[CompleteOptions]
     ) -> CompleteResult:
-        """Continue a text or token ids without roles. A text is put behind `[gMASK] sop`, as all that
-        ChatGLM3 was trained on; ids are taken as they are."""
+        """Continue a text or token ids without roles. A text is put behind `[gMASK] sop`, as all
+        that ChatGLM3 was trained on; ids are taken as they are."""
         async with self.stream_complete(prompt, **options) as stream:
             return await stream.result()
 

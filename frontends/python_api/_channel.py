@@ -8,7 +8,7 @@ import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from glmd import keys
-from glmd.errors import ConnectionFailed, DaemonTimeout, GlmdError
+from glmd.errors import ConnectionFailed, DaemonNotRunning, DaemonTimeout, GlmdError
 from glmd.frontends.python_api._connection import Connection
 from glmd.frontends.python_api._endpoint import Endpoint
 
@@ -107,17 +107,18 @@ class Channel:
 
     def _lost(self) -> ConnectionFailed:
         if self.connection.welcome is None:
-            return ConnectionFailed(
-                f"Nobody listens at {self._endpoint.address}.", hint="Look with glmd status."
+            return DaemonNotRunning(
+                f"No daemon listens at {self._endpoint.address}.",
+                hint="Start one with `glmd start`.",
             )
         return ConnectionFailed(
             "The connection to the daemon was lost.",
-            hint="See whether it still runs with glmd status, and why not with glmd logs.",
+            hint="`glmd status` says whether it still runs, `glmd logs` why not.",
         )
 
     def _hint(self) -> str:
         if self._endpoint.is_local:
-            return "Look at it with `glmd status` and `glmd logs`."
+            return "`glmd status` and `glmd logs` say what it is doing."
         public = keys.own("client").public.hex()
         return (
             "Its key must be the one in known_daemons here, and its authorized_clients must hold "

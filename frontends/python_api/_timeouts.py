@@ -48,7 +48,7 @@ class Patience:
         what = "sent nothing more" if heard else "did not reply"
         return DaemonTimeout(
             f"The daemon {what} for {self._phase(heard):g} s.",
-            hint="See what it is doing with glmd status and glmd logs.",
+            hint="`glmd status` and `glmd logs` say what it is doing.",
         )
 
     def _phase(self, heard: bool) -> float | None:

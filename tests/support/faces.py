@@ -54,7 +54,8 @@ class Blocking:
                 except StopAsyncIteration:
                     return
         finally:
-            if not self._loop.is_closed():
+            # A generator may also be collected in the middle of something else.
+            if not (self._loop.is_closed() or self._loop.is_running()):
                 self._run(items.aclose)
 
     def _run(self, function: Callable[[], Any]) -> Any:

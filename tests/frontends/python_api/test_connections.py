@@ -54,7 +54,7 @@ def test_no_daemon(connect: Faces) -> None:
 
 
 def test_nobody_at_the_endpoint(tmp_path: Path, connect: Faces) -> None:
-    with pytest.raises(ConnectionFailed, match="Nobody listens at ipc://"):
+    with pytest.raises(DaemonNotRunning, match="No daemon listens at ipc://"):
         connect(endpoint=f"ipc://{tmp_path}/none.sock").status()
 
 

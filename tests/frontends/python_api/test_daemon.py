@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 import time
 from typing import Any
@@ -258,8 +256,11 @@ def test_a_killed_daemon_is_noticed_at_once(daemon: DaemonFacts, connect: Faces)
     stream = client.stream_complete("a", ignore_eos=True)
     deltas = iter(stream)
     next(deltas)
-    os.kill(daemon.pid, signal.SIGKILL)
+    core = psutil.Process(daemon.pid)
+    family = [core, *core.children(recursive=True)]
+    core.kill()
     with pytest.raises(ConnectionFailed, match="lost"):
         stream.result()
     with pytest.raises(DaemonNotRunning):
         client.status()
+    assert psutil.wait_procs(family, timeout=10)[1] == []
