@@ -34,14 +34,18 @@ class Database:
         self.path = path
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sessions")
         self._connection: sqlite3.Connection | None = None
+        self._closed = False
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """The result of `work` on the connection, all of it in one transaction, which is rolled
         back when `work` raises. Calls are served in order."""
+        if self._closed:
+            raise DaemonError("The daemon is stopping.", code=Code.STOPPING)
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._work, work)
 
     async def close(self) -> None:
-        """Wait for what was begun, then let go of the file."""
+        """Wait for what was begun, then let go of the file for good."""
+        self._closed = True
         await asyncio.get_running_loop().run_in_executor(self._thread, self._disconnect)
         self._thread.shutdown(wait=False)
 

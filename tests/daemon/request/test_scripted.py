@@ -29,13 +29,6 @@ def said(text: str) -> list[int]:
     return [*nano().encode("\n"), *nano().encode(text), USER]
 
 
-@pytest.fixture
-async def sessions(tmp_path: Path) -> AsyncIterator[SessionStore]:
-    store = SessionStore(tmp_path / "sessions.db")
-    yield store
-    await store.close()
-
-
 class Client:
     """Sends requests to a pool with these scripts."""
 
@@ -140,9 +133,8 @@ async def test_a_stop_string_ends_the_choice_in_the_engine(make: Make) -> None:
     assert client.pool.tickets[0].cancelled == [0]
 
 
-async def test_choices_end_each_in_its_own_way() -> None:
-    client = Client(
-        sessions,
+async def test_choices_end_each_in_its_own_way(make: Make) -> None:
+    client = make(
         said("one"),
         said("two three four"),
         said("five six seven eight nine ten eleven twelve thirteen fourteen"),

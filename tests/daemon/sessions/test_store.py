@@ -11,7 +11,7 @@ import pytest
 
 from glmd.chat import Message, ToolCall
 from glmd.daemon.sessions.store import SessionStore
-from glmd.errors import NotFound, SessionConflict
+from glmd.errors import DaemonError, NotFound, SessionConflict
 
 HELLO = Message("user", "你好")
 HI = Message("assistant", "你好！")
@@ -232,6 +232,15 @@ async def test_sessions_outlive_the_store(tmp_path: Path) -> None:
     store = SessionStore(path)
     assert await store.get("me", session) == before
     await store.close()
+
+
+async def test_a_closed_store_says_so(tmp_path: Path) -> None:
+    store = SessionStore(tmp_path / "sessions.db")
+    session = (await store.create("me")).session
+    turn = await store.begin("me", session, None)
+    await store.close()
+    with pytest.raises(DaemonError, match="The daemon is stopping"):
+        await turn.answer([(HI, "stop")])
 
 
 async def test_nobody_else_can_read_the_file(tmp_path: Path) -> None:
