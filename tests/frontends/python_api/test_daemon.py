@@ -6,6 +6,7 @@ import threading
 import time
 from typing import Any
 
+import psutil
 import pytest
 from support.daemons import Launch
 from support.faces import Faces
