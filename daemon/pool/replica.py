@@ -158,6 +158,8 @@ class Replica:
         return self._timeouts.prefill if quiet else self._timeouts.decode
 
     def happened(self, event: AnyEvent) -> None:
+        if self.state in {"failed", "stopped"}:
+            return  # its last words change nothing
         self._heard = time.monotonic()
         if isinstance(event, Step):
             for token in event.tokens:
