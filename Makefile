@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 NATIVE := $(shell find daemon/native -name '*.cpp' -o -name '*.h' -o -name CMakeLists.txt)
 CXX_FILES = $(filter %.cpp %.h,$(NATIVE))
 
-.PHONY: help build setup demo test lint format typecheck test-native test-python fuzz bench clean
+.PHONY: help build setup demo test lint format typecheck test-native test-python test-pythons fuzz bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -62,6 +62,13 @@ test-native: setup ## the C++ tests
 
 test-python: setup ## pytest
 	$(BIN)/python -m pytest -q
+
+# Others than the one in .venv; what is not installed is left out.
+PYTHONS ?= python3.10 python3.11 python3.12 python3.13
+test-pythons: ## install and use the package with every other Python at hand
+	@for python in $(PYTHONS); do \
+	  if $$python --version >/dev/null 2>&1; then bash tests/package/smoke.sh $$python || exit 1; fi; \
+	done
 
 fuzz: setup ## a million mutated messages against the codec
 	$(BIN)/python tests/wire/fuzz.py
