@@ -74,6 +74,7 @@ def start_daemon(
     loaded, StartFailed for everything else that keeps a daemon from serving; nothing is left
     running then. An interrupt (Ctrl-C) while it waits stops the daemon again.
     """
+    settings.check()
     paths.make_private(paths.runtime_dir(settings.name))
     taken = _take_lock_or_find(settings.name)
     if isinstance(taken, DaemonFacts):
@@ -105,6 +106,7 @@ def start_daemon(
 def run_foreground(settings: DaemonSettings) -> NoReturn:
     """Become the daemon: this process is replaced, so a supervisor sees one pid. Raises StartFailed
     when one runs already."""
+    settings.check()
     paths.make_private(paths.runtime_dir(settings.name))
     taken = Lock.take(settings.name)
     if taken is None:

@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from glmd.errors import StartFailed
 from glmd.paths import DEFAULT_NAME
+from glmd.validation import explain
 
 DRAIN_SECONDS = 30.0  # that running requests get when the daemon is told to stop
 
@@ -44,3 +46,10 @@ class DaemonSettings(
     listen: str | None = None
     max_queue: Annotated[int, msgspec.Meta(ge=1, le=65536)] | None = None
     log_level: LogLevel | None = None
+
+    def check(self) -> None:
+        """Raises StartFailed for a value that cannot be: only decoding checks by itself."""
+        try:
+            msgspec.convert(msgspec.to_builtins(self), DaemonSettings)
+        except msgspec.ValidationError as error:
+            raise StartFailed(f"A setting of the daemon is wrong. {explain(error)}") from None
