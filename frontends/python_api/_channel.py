@@ -18,12 +18,14 @@ _RECONNECT_IVL_MS = 3_600_000
 
 _HEARTBEAT_MS = 2_000  # tcp: a peer that vanished without a word is noticed after three of these
 
-_HANDSHAKE_FAILED = (
-    zmq.Event.HANDSHAKE_FAILED_NO_DETAIL
+# Connected, then thrown out: the keys, on tcp. A local daemon that does so is about to end.
+_REFUSED = (
+    zmq.Event.DISCONNECTED
+    | zmq.Event.HANDSHAKE_FAILED_NO_DETAIL
     | zmq.Event.HANDSHAKE_FAILED_PROTOCOL
     | zmq.Event.HANDSHAKE_FAILED_AUTH
 )
-_LOST = zmq.Event.DISCONNECTED | zmq.Event.CLOSED | _HANDSHAKE_FAILED
+_LOST = zmq.Event.CLOSED | _REFUSED
 
 
 class Channel:
@@ -93,27 +95,22 @@ class Channel:
         self.socket.close(linger_ms)
 
     def _loss(self) -> GlmdError | None:
-        lost: GlmdError | None = None
+        happened = zmq.Event(0)
         while self.monitor.poll(0):
-            event = parse_monitor_message(self.monitor.recv_multipart(zmq.NOBLOCK))["event"]
-            if event & _HANDSHAKE_FAILED:
-                return ConnectionFailed(
-                    f"The daemon at {self._endpoint.address} refused the connection.",
-                    hint=self._hint(),
-                )
-            if event & _LOST:
-                lost = self._lost()
-        return lost
-
-    def _lost(self) -> ConnectionFailed:
-        if self.connection.welcome is None:
-            return DaemonNotRunning(
-                f"No daemon listens at {self._endpoint.address}.",
-                hint="Start one with `glmd start`.",
+            message = parse_monitor_message(self.monitor.recv_multipart(zmq.NOBLOCK))
+            happened |= zmq.Event(message["event"])
+        if not happened & _LOST:
+            return None
+        if self.connection.welcome is not None:
+            return ConnectionFailed(
+                "The connection to the daemon was lost.",
+                hint="`glmd status` says whether it still runs, `glmd logs` why not.",
             )
-        return ConnectionFailed(
-            "The connection to the daemon was lost.",
-            hint="`glmd status` says whether it still runs, `glmd logs` why not.",
+        where = self._endpoint.address
+        if happened & _REFUSED and not self._endpoint.is_local:
+            return ConnectionFailed(f"{where} refused the connection.", hint=self._hint())
+        return DaemonNotRunning(
+            f"No daemon listens at {where}.", hint="Start one with `glmd start`."
         )
 
     def _hint(self) -> str:

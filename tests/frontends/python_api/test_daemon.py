@@ -11,7 +11,7 @@ import pytest
 from support.daemons import Launch
 from support.faces import Faces
 
-from glmd import control
+from glmd import control, keys, paths
 from glmd.errors import (
     ConnectionFailed,
     ContextOverflow,
@@ -19,9 +19,10 @@ from glmd.errors import (
     DaemonNotRunning,
     InvalidRequest,
     NotFound,
+    Refused,
 )
 from glmd.facts import DaemonFacts
-from glmd.frontends.python_api import Stage
+from glmd.frontends.python_api import Stage, Timeouts
 
 
 @pytest.fixture
@@ -265,3 +266,27 @@ def test_a_killed_daemon_is_noticed_at_once(daemon: DaemonFacts, connect: Faces)
     with pytest.raises(DaemonNotRunning):
         client.status()
     assert psutil.wait_procs(family, timeout=10)[1] == []
+
+
+def test_a_daemon_on_tcp_lets_in_whom_it_knows(launch: Launch, connect: Faces) -> None:
+    facts = launch(listen="tcp://127.0.0.1:*")
+    endpoint = facts.endpoints[1]
+    own = keys.own("client").public.hex()
+
+    stranger = connect(endpoint=endpoint, server_key=facts.server_key)
+    with pytest.raises(ConnectionFailed, match=f"refused.*authorized_clients must hold {own}"):
+        stranger.status()
+
+    (paths.keys_dir() / "authorized_clients").write_text(f"{own} this test\n")
+    assert stranger.chat("你好", max_tokens=4).text
+
+    with pytest.raises(Refused, match="known_daemons"):
+        connect(endpoint=endpoint).status()
+    (paths.keys_dir() / "known_daemons").write_text(f"{endpoint} {facts.server_key}\n")
+    assert connect(endpoint=endpoint).status().boot_id == facts.boot_id
+
+    impatient = Timeouts(connect=1.0)
+    with pytest.raises(ConnectionFailed, match="known_daemons"):
+        connect(endpoint=endpoint, server_key=own, timeouts=impatient).status()
+    with pytest.raises(ConnectionFailed, match="64 hex digits"):
+        connect(endpoint=endpoint, server_key="short").status()
