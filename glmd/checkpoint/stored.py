@@ -58,7 +58,7 @@ class StoredTensor:
             ) from error
         steps = [step * dtype.itemsize for step in self.strides]
         mapped = np.ndarray(self.shape, dtype, mapping, self.offset - start, steps)
-        values = np.require(mapped, requirements=["C", "A"])
+        values: NDArray[Any] = np.require(mapped, requirements=["C", "A"])
         values.flags.writeable = False
         return values
 

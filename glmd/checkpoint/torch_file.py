@@ -21,6 +21,9 @@ from glmd.errors import ModelError
 # A shard of ChatGLM3-6B has 20 kB.
 _LARGEST_PICKLE = 64 << 20
 
+# What zipfile raises for a directory that makes no sense.
+_ZIP_ERRORS = (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error)
+
 _TRUNCATED = "It was probably cut short: download it again."
 
 
@@ -37,7 +40,7 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
             return {name: archive.locate(path, name, tensor) for name, tensor in tensors.items()}
     except OSError as error:
         raise open_failed(path, error) from error
-    except zipfile.BadZipFile as error:
+    except _ZIP_ERRORS as error:
         raise ModelError(f"{path} is a damaged zip file ({error}).", hint=_TRUNCATED) from error
     except Malformed as error:
         raise ModelError(

@@ -117,3 +117,12 @@ def test_compressed_storages_are_refused(tmp_path: Path) -> None:
     path = archive(tmp_path / "small.bin", files, zipfile.ZIP_DEFLATED)
     with pytest.raises(ModelError, match="compressed"):
         read_header(path)
+
+
+def test_a_version_of_zip_that_does_not_exist(tmp_path: Path) -> None:
+    path = weights(tmp_path, "bin")
+    whole = bytearray(path.read_bytes())
+    whole[whole.index(b"PK\1\2") + 6] = 128
+    path.write_bytes(whole)
+    with pytest.raises(ModelError, match=r"damaged zip file \(zip file version 12\.8\)"):
+        Checkpoint.open(tmp_path)

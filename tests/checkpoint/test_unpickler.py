@@ -6,6 +6,7 @@ import collections
 import contextlib
 import os
 import pickle
+import shutil
 import struct
 import subprocess
 import time
@@ -67,7 +68,7 @@ ATTACKS = {
     "builtins.eval": Attack(eval, f"open({MARKER!r}, 'w')"),
     "builtins.exec": Attack(exec, f"open({MARKER!r}, 'w')"),
     "builtins.getattr": Attack(getattr, 1, "real"),
-    "io.open": Attack(open, MARKER, "w"),
+    "shutil.copyfile": Attack(shutil.copyfile, __file__, MARKER),
     "collections.Counter": Attack(collections.Counter, "abc"),
 }
 
