@@ -14,7 +14,7 @@ from support.engine import RANDOM
 from glmd.daemon.engine.messages import Logprob, Token
 from glmd.daemon.pool import Job, Pool, PoolSpec, Ticket, Timeouts
 from glmd.errors import GlmdError
-from glmd.wire.replies import Phase
+from glmd.wire.replies import Phase, ReplicaStatus
 
 
 def job(prompt: list[int], max_tokens: int = 8, **fields) -> Job:
@@ -113,16 +113,32 @@ def kill_engine(pool: Pool, index: int = 0, sig: int = signal.SIGKILL) -> None:
     os.kill(pid, sig)
 
 
+class WatchedPool(Pool):
+    """`topics`: what it announced."""
+
+    def __init__(self, spec: PoolSpec, timeouts: Timeouts | None) -> None:
+        self.topics: list[str] = []
+        self._news = asyncio.Event()
+        super().__init__(spec, on_change=self._changed, timeouts=timeouts)
+
+    def _changed(self, topic: str) -> None:
+        self.topics.append(topic)
+        self._news.set()
+
+    async def until(self, condition: Callable[[ReplicaStatus], bool], index: int = 0) -> None:
+        """Wait until a replica is in a state. Looks at it whenever something is announced."""
+        while not condition(self.replicas()[index]):
+            self._news.clear()
+            await self._news.wait()
+
+
 @asynccontextmanager
 async def running_pool(
     model: Path, *, timeouts: Timeouts | None = None, wait: bool = True, **spec
-) -> AsyncIterator[Pool]:
-    """On the CPU with one thread a replica, F16 unless said otherwise. `pool.topics`: what it
-    announced."""
+) -> AsyncIterator[WatchedPool]:
+    """On the CPU with one thread a replica, 16 slots, F16, unless said otherwise."""
     given = {"backend": "cpu", "mode": "f16", "slots": 16, "threads": spec.get("replicas", 1)}
-    topics: list[str] = []
-    pool = Pool(PoolSpec(model=model, **(given | spec)), on_change=topics.append, timeouts=timeouts)
-    pool.topics = topics  # type: ignore[attr-defined]
+    pool = WatchedPool(PoolSpec(model=model, **(given | spec)), timeouts)
     await pool.start()
     try:
         if wait:
