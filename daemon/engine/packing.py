@@ -19,6 +19,8 @@ Progress = Callable[[int, int], None]
 # Groups of 32 rather than 64: half a byte more for 8 weights buys the accuracy of llama.cpp's Q4_0.
 MATRIX_KIND: dict[Mode, str] = {"f16": "f16", "int8": "int8", "int4": "int4g32"}
 
+_ALIGNMENT = 4  # of a matrix in memory
+
 _BYTES_PER_WEIGHT: dict[Mode, float] = {"f16": 2, "int8": 1, "int4": 144 / 256}
 
 
@@ -62,7 +64,9 @@ def _packed(checkpoint: Checkpoint, name: str, mode: Mode, threads: int) -> Pack
     kind = MATRIX_KIND[mode]
     if name == EMBEDDING:
         kind = "rows_f16"
-        if values.dtype == np.float16:  # is in that layout already
+        # In that layout already, and mostly where the kernels can use it; some zip files are not
+        # padded as torch pads them.
+        if values.dtype == np.float16 and values.ctypes.data % _ALIGNMENT == 0:
             return PackedTensor(name, kind, rows, cols, values.reshape(-1).view(np.uint8))
     return PackedTensor(name, kind, rows, cols, _engine.pack(values, kind, threads))
 
