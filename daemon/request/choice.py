@@ -91,9 +91,7 @@ class Choice:
     def _read(self, token: int) -> list[Part]:
         if self._parser is None or token != self._tokenizer.special["<|assistant|>"]:
             return self._parse(self._detokenizer.feed([token]))
-        parts = self._parse(self._detokenizer.finish())
-        self._detokenizer = Detokenizer(self._tokenizer)
-        return parts + self._parser.next_segment()
+        return self._parse(self._detokenizer.finish()) + self._parser.next_segment()
 
     def _parse(self, text: str) -> list[Part]:
         return [text] if self._parser is None else self._parser.feed(text)

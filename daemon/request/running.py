@@ -85,9 +85,9 @@ class Running:
             return self._cancelled_early()
         async with self._turn() as turn:
             prepared = await self._prepare(model, turn)
-            if self._cancelled.is_set():
-                return self._cancelled_early()
             generation = await self._submit(prepared, turn)
+            if generation is None:
+                return self._cancelled_early()
             await generation.ended.wait()
             if generation.error is not None:
                 raise generation.error
@@ -146,10 +146,16 @@ class Running:
             prepare_chat, self._tokenizer, model, request, history, self._principal
         )
 
-    async def _submit(self, prepared: Prepared, turn: Turn | None) -> Generation:
+    async def _submit(self, prepared: Prepared, turn: Turn | None) -> Generation | None:
+        """None when the request was cancelled before it could be accepted."""
+        if self._cancelled.is_set():
+            return None
         asked = None
         if turn is not None and isinstance(self._request, Chat):
             asked = await turn.ask(self._request.messages)
+            if self._cancelled.is_set():
+                await _withdraw(turn)
+                return None
         generation = Generation(
             self._tokenizer, prepared.job.prompt, prepared.choices, self._outlet, self._stopwatch
         )
@@ -167,8 +173,6 @@ class Running:
             message=asked,
         )
         self._generation = generation
-        if self._cancelled.is_set():
-            generation.cancel()
         return generation
 
     def _cancelled_early(self) -> LastWord:

@@ -48,5 +48,6 @@ class Detokenizer:
         return self._utf8.decode(data)
 
     def finish(self) -> str:
-        """What is left at the end: U+FFFD for a character that was never completed, or ""."""
+        """What is left when the text is over or interrupted: U+FFFD for a character that was never
+        completed, or ""."""
         return self._utf8.decode(b"", final=True)

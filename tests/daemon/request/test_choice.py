@@ -147,6 +147,13 @@ def test_stops_do_not_look_into_a_call() -> None:
     assert choice.finish_reason == "tool_call"
 
 
+def test_text_that_might_have_been_a_stop_comes_before_the_call() -> None:
+    choice = chat(stops=("now!",))
+    deltas = run(choice, ids_of(f"\nI look now{SEPARATOR}f\n```python\ntool_call()\n```"))
+    assert text_of(deltas) == "I look now"
+    assert choice.message == Message("assistant", "I look now", tool_call=ToolCall("f", {}))
+
+
 def test_stops_look_into_what_was_no_call() -> None:
     choice = chat(stops=("city",))
     deltas = run(choice, ids_of("get_weather\n```python\ntool_call(city=x)\n```"))

@@ -12,9 +12,10 @@ from support.requests import RecordingOutlet, ScriptedModel, ScriptedPool
 from support.tokenizers import nano
 
 from glmd.chat import Message, Tool, ToolCall
+from glmd.daemon.chat.prompt import join, render
 from glmd.daemon.request.requests import Requests
 from glmd.daemon.request.running import Running
-from glmd.daemon.sessions.store import SessionStore
+from glmd.daemon.sessions.store import SessionStore, Turn
 from glmd.errors import Busy, Code, GlmdError, ModelError
 from glmd.wire.replies import Text
 from glmd.wire.requests import Chat, Complete
@@ -168,6 +169,17 @@ async def test_log_probabilities(make: Make) -> None:
     assert outlet.logprobs()[-1].text == "<|user|>"
 
 
+@pytest.mark.parametrize(
+    ("prompt", "text"),
+    [("two", " cards"), ("", "cards"), ([5, 6], " cards"), ([SPECIAL["sop"]], "cards")],
+)
+async def test_a_continued_text_keeps_its_space(
+    make: Make, prompt: str | list[int], text: str
+) -> None:
+    client = make([*nano().encode("cards"), USER])
+    assert (await client.ask(Complete(id="1", prompt=prompt))).text() == text
+
+
 async def test_ignore_eos(make: Make) -> None:
     client = make([*said("one"), *nano().encode("two")])
     outlet = await client.chat(ignore_eos=True, max_tokens=len(client.pool.scripts[0]))
@@ -194,6 +206,16 @@ async def test_dropped_turns_are_counted(make: Make) -> None:
     outlet = await client.chat(*talk, overflow="drop_oldest")
     assert outlet.accepted_with is not None
     assert outlet.accepted_with["dropped"] == 2
+
+
+async def test_a_short_answer_needs_little_room(make: Make) -> None:
+    talk = [Message("user", "word " * 20), Message("assistant", "word " * 20), HELLO]
+    size = len(join(nano(), render(nano(), talk, [])))
+    client = make([USER], context=size)
+    for max_tokens, dropped in [(1, 0), (2, 2), (None, 2)]:
+        outlet = await client.chat(*talk, overflow="drop_oldest", max_tokens=max_tokens)
+        assert outlet.accepted_with is not None
+        assert outlet.accepted_with["dropped"] == dropped
 
 
 async def test_nothing_in_the_session_is_dropped(make: Make, sessions: SessionStore) -> None:
@@ -260,21 +282,32 @@ async def test_cancel_at_once(make: Make, sessions: SessionStore) -> None:
     await client.chat(session=session)  # the branch is free again
 
 
-async def test_cancel_at_every_turn_of_the_loop(make: Make, sessions: SessionStore) -> None:
-    """Whenever it comes there is one last word, and a session that makes sense."""
-    client = make(said("one two"))
-    seen = set()
-    for turns in range(60):
-        session = (await sessions.create("me")).session
-        running, outlet = client.begin(Chat(id="1", messages=[HELLO], session=session))
-        for _ in range(turns):
-            await asyncio.sleep(0)
+@pytest.mark.parametrize(("owner", "step"), [(SessionStore, "begin"), (Turn, "ask")])
+async def test_cancel_while_the_session_is_busy(
+    make: Make,
+    sessions: SessionStore,
+    monkeypatch: pytest.MonkeyPatch,
+    owner: type[Any],
+    step: str,
+) -> None:
+    session = (await sessions.create("me")).session
+    client = make(said("one"))
+    original = getattr(owner, step)
+
+    async def cancelled_meanwhile(*arguments: Any, **named: Any) -> Any:
+        result = await original(*arguments, **named)
         running.cancel()
+        return result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, step, cancelled_meanwhile)
+        running, outlet = client.begin(Chat(id="1", messages=[HELLO], session=session))
         await running.finished.wait()
-        seen.add(outlet.ending.finish_reason)
-        tree = (await sessions.get("me", session))[1]
-        assert len(tree) == (0 if outlet.accepted_with is None else 1 + bool(outlet.text()))
-    assert "cancelled" in seen
+    assert outlet.ending.finish_reason == "cancelled"
+    assert outlet.accepted_with is None
+    assert client.pool.tickets == []
+    assert (await sessions.get("me", session))[1] == []
+    assert (await client.chat(session=session)).text() == "one"
 
 
 async def test_cancel_while_the_model_loads(make: Make) -> None:
@@ -417,6 +450,15 @@ async def test_several_turns_in_a_session(make: Make, sessions: SessionStore) ->
     assert client.pool.tickets[1].job.affinity == session
     prompt = client.pool.tickets[1].job.prompt
     assert nano().decode(prompt).split() == ["hello", "first", "more"]
+
+
+async def test_messages_are_counted_from_the_request(make: Make, sessions: SessionStore) -> None:
+    session = (await sessions.create("me")).session
+    client = make(said("first"))
+    await client.chat(session=session)
+    outlet = await client.chat(HELLO, Message("system", "late"), HELLO, session=session)
+    assert outlet.error is not None
+    assert outlet.error.message.startswith("messages[1] has the role system")
 
 
 async def test_the_kv_cache_of_the_turn_before_is_a_prefix(

@@ -14,6 +14,12 @@ from glmd.daemon.sessions.store import SessionStore
 from glmd.errors import Code, DaemonError
 
 
+def move_away(path: Path) -> None:
+    """The database with the files that SQLite keeps beside it."""
+    for part in list(path.parent.glob(f"{path.name}*")):
+        part.unlink()
+
+
 async def test_a_damaged_file(tmp_path: Path) -> None:
     path = tmp_path / "sessions.db"
     path.write_bytes(b"This is no database. " * 200)
@@ -41,6 +47,8 @@ async def test_a_file_damaged_in_the_middle(tmp_path: Path) -> None:
     store = SessionStore(path)
     with pytest.raises(DaemonError, match=r"sessions\.db is damaged"):
         await store.get("me", session)
+    move_away(path)
+    assert await store.recent("me") == []
     await store.close()
 
 
