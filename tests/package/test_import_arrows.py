@@ -85,11 +85,25 @@ CORE = [
 ]
 
 
+# Of the engine's room, what neither loads the compiled module nor computes: messages, their framing,
+# and the table of sampler stages.
+SHARED_WITH_THE_CORE = (
+    "glmd.daemon.engine.messages",
+    "glmd.daemon.engine.transport",
+    "glmd.daemon.engine.stages",
+)
+
+
+@pytest.mark.parametrize("module", SHARED_WITH_THE_CORE)
+def test_what_the_engine_shares_needs_no_engine(module: str) -> None:
+    path = ROOT / module.removeprefix("glmd.").replace(".", "/")
+    for imported, _ in imports(path.with_suffix(".py")):
+        assert not imported.startswith(("glmd.daemon.native", "numpy")), imported
+
+
 @pytest.mark.parametrize("path", CORE, ids=str)
 def test_the_core_never_loads_the_engine_or_torch(path: Path) -> None:
     for module, _ in imports(path):
         assert not module.startswith(("glmd.daemon.native", "torch")), module
         if module.startswith("glmd.daemon.engine"):
-            assert module.startswith(
-                ("glmd.daemon.engine.messages", "glmd.daemon.engine.transport")
-            ), module
+            assert module.startswith(SHARED_WITH_THE_CORE), module
