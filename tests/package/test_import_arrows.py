@@ -85,8 +85,8 @@ CORE = [
 ]
 
 
-# Of the engine's room, what neither loads the compiled module nor computes: messages, their framing,
-# and the table of sampler stages.
+# Of the engine's room, what neither loads the compiled module nor computes: the messages, their
+# framing, and the table of sampler stages.
 SHARED_WITH_THE_CORE = (
     "glmd.daemon.engine.messages",
     "glmd.daemon.engine.transport",
