@@ -54,7 +54,7 @@ class Pool:
         self._ids = itertools.count(1)
         self._seconds = 1.0  # a request takes, smoothed
         self._stopping = False
-        self._settled = asyncio.Event()  # no replica is on its first load
+        self._settled = asyncio.Event()  # every replica has once been ready or given up
         self._idle = asyncio.Event()  # nothing runs or waits
         self._idle.set()
         self._timer: asyncio.TimerHandle | None = None
@@ -177,7 +177,7 @@ class Pool:
         self._on_change("queue")
 
     def state_changed(self, replica: Replica) -> None:
-        if all(r.state != "loading" for r in self._replicas):
+        if not any(r.state in {"loading", "restarting"} for r in self._replicas):
             self._settled.set()
         if failure := self._failure():
             self._fail_all(failure)

@@ -114,6 +114,7 @@ class Replica:
 
     def start(self) -> None:
         self._heard = time.monotonic()
+        self.progress = (0, 0)
         self._gone.clear()
         try:
             self._child = Child(f"engine {self.index}", self)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 from pathlib import Path
 
@@ -151,6 +152,20 @@ async def test_a_death_is_seen_at_once(tiny_model: Path) -> None:
         await answers(pool, job(prompt(5)))
 
 
+async def test_a_crash_leaves_its_traces_in_the_log(
+    tiny_model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with running_pool(tiny_model) as pool:
+        kill_engine(pool, sig=signal.SIGSEGV)
+        await pool.until(lambda replica: replica.state == "restarting")
+        said = {record.name: record.getMessage() for record in caplog.records}
+        assert "SIGSEGV" in said["glmd.daemon.pool.replica"]
+        lines = [r.getMessage() for r in caplog.records if r.name == "glmd.engine"]
+        assert "engine 0: Fatal Python error: Segmentation fault" in lines
+        await answers(pool, job(prompt(5)))
+
+
 async def test_cancel_during_replay(tiny_model: Path) -> None:
     async with running_pool(tiny_model) as pool:
         (expected,) = await answers(pool, job(prompt(300), 20))
@@ -192,6 +207,14 @@ async def test_the_other_replica_goes_on(tiny_model: Path) -> None:
         assert len((await fine.end())[0]) == 500
         assert [status.state for status in pool.replicas()] == ["failed", "ready"]
         await answers(pool, job(prompt(10)), job(prompt(20)))
+
+
+async def test_a_death_while_loading_is_not_the_end_of_loading(tiny_model: Path) -> None:
+    async with running_pool(tiny_model, wait=False) as pool:
+        kill_engine(pool)
+        await pool.ready()
+        assert pool.model is not None
+        assert pool.replicas()[0].state == "ready"
 
 
 async def test_dying_again_and_again_while_loading_ends(tiny_model: Path) -> None:
