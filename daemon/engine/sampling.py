@@ -47,7 +47,8 @@ class Chain:
     ) -> None:
         """`vocab`: length of a logits row. `outputs`: what the backend can give. `samplers`: the
         plugin stages by name, with `vocab_bytes` for their context. Raises InvalidRequest for a
-        stage nobody has, EngineFailed when a plugin's sampler does not start."""
+        stage nobody has or parameters it cannot have, EngineFailed when a plugin's sampler does not
+        start."""
         self._seed = submit.seed
         self._choice = choice
         self._prompt_length = len(submit.prompt)
@@ -108,13 +109,16 @@ class Chain:
     ) -> Segment:
         first, stage = stages[0]
         if stage.name in BUILTIN:
-            return SamplerChain(
-                context.vocab,
-                [(stage.name, stage.params) for _, stage in stages],
-                seed=context.seed,
-                choice=context.choice,
-                first_stage=first,
-            )
+            try:
+                return SamplerChain(
+                    context.vocab,
+                    [(stage.name, stage.params) for _, stage in stages],
+                    seed=context.seed,
+                    choice=context.choice,
+                    first_stage=first,
+                )
+            except ValueError as error:
+                raise InvalidRequest(f"The sampler chain cannot be made: {error}.") from error
         if stage.name not in samplers:
             raise InvalidRequest(
                 f"There is no sampler stage {stage.name!r}.",
@@ -152,7 +156,7 @@ class PluginStage:
     def _blamed(self, what: str) -> Iterator[None]:
         try:
             yield
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise EngineFailed(
                 f"The sampler {self._name!r} {what}: {type(error).__name__}: {error}",
                 code=Code.PLUGIN_ERROR,
