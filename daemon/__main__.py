@@ -35,6 +35,9 @@ def main() -> int:
         os._exit(0)
     os.umask(0o077)
     faulthandler.enable()
+    # The event loop gives up the GIL with every call of the socket; a thread that tokenises a long
+    # text would keep it for 5 ms each time.
+    sys.setswitchinterval(0.0005)
     Lock.inherited(arguments.lock_fd).sign()
     said = msgspec.json.decode(arguments.settings, type=DaemonSettings)
     return run(said, arguments.ready_fd)

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 import zmq
@@ -37,6 +38,7 @@ from glmd.wire import PROTOCOL_MAX, PROTOCOL_MIN
 
 log = logging.getLogger(__name__)
 
+TEXT_THREADS = 2  # that tokenise; each one more makes the event loop wait longer for the GIL
 TELL_INTERVAL = 0.1  # seconds between two words to the starter while the model loads
 LAST_WORDS = 2.0  # seconds that readers get for their last messages when the requests are over
 
@@ -164,6 +166,7 @@ class Core:
 async def serve(said: DaemonSettings, starter: Starter) -> None:
     """Run the daemon these settings ask for, until it is told to stop. Raises GlmdError when it
     cannot serve."""
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(TEXT_THREADS))
     config = resolve(said)
     open_log(config.name, config.log_level, also_stderr=not starter.waits)
     log.info("glmd %s, model %s on %s.", glmd.__version__, config.model, config.backend)

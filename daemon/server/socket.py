@@ -33,7 +33,7 @@ HEARTBEAT_MS = 2000
 HEARTBEAT_TIMEOUT_MS = 6000
 HANDSHAKE_MS = 3000
 QUEUED_MESSAGES = 1000  # per client and direction
-BATCH = 64  # messages handled before the loop gets its turn
+BATCH = 16  # messages handled before the loop gets its turn
 
 WATCHED = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 

@@ -54,27 +54,26 @@ def decode_request(payload: bytes) -> AnyRequest:
             f"The message has {len(payload):,} bytes; at most {MAX_REQUEST:,} are taken.",
             Code.BAD_MESSAGE,
         )
-    return _typed(_unpack(payload, MAX_CONTAINERS), _REQUESTS)
+    return _typed(_unpack(payload, MAX_ITEMS, MAX_CONTAINERS), _REQUESTS)
 
 
 def decode_reply(payload: bytes) -> AnyReply:
     """Raises Undecodable; operations and fields of newer daemons are the caller's to ignore."""
     if len(payload) > MAX_REPLY:
         raise Undecodable(f"A reply of {len(payload):,} bytes is too long.", Code.BAD_MESSAGE)
-    return _typed(_unpack(payload, MAX_REPLY), _REPLIES)
+    return _typed(_unpack(payload, MAX_REPLY, MAX_REPLY), _REPLIES)
 
 
 def encode(message: Request | Reply) -> bytes:
     """Never fails for text a model wrote: what msgpack cannot hold is replaced, see `_packable`."""
     fields = msgspec.to_builtins(message, str_keys=True, enc_hook=repr)
     try:
-        packed: bytes = msgpack.packb(fields)
-    except (ValueError, OverflowError, TypeError, RecursionError):
-        packed = msgpack.packb(_packable(fields))
-    return packed
+        return msgspec.msgpack.encode(fields)
+    except (UnicodeEncodeError, OverflowError, TypeError, RecursionError):
+        return msgspec.msgpack.encode(_packable(fields))
 
 
-def _unpack(payload: bytes, max_containers: int) -> dict[str, Any]:
+def _unpack(payload: bytes, max_items: int, max_containers: int) -> dict[str, Any]:
     count = itertools.count(1)
 
     def counted(container: Any) -> Any:
@@ -93,7 +92,7 @@ def _unpack(payload: bytes, max_containers: int) -> dict[str, Any]:
             max_str_len=len(payload),
             max_bin_len=0,
             max_ext_len=0,
-            max_array_len=min(len(payload), MAX_ITEMS),
+            max_array_len=min(len(payload), max_items),
             max_map_len=min(len(payload), MAX_KEYS),
         )
     except _UNPACK_ERRORS as error:
