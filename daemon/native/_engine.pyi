@@ -142,11 +142,13 @@ def cpu_features() -> list[str]:
 
 class SamplerChain:
     """Built-in stages applied in order to float32 [vocab] logits, in place: a token that a stage
-    removes is left at -inf.
+    takes out of play is left at -inf. docs/sampling.md says what the stages do.
 
-    `stages`: (name, parameters) pairs. Stage `i` draws its own random numbers from the counter-based
-    generator keyed by (seed, choice, token index, first_stage + i). Raises ValueError for an
-    unknown stage or parameter, in one sentence that names it.
+    `stages`: (name, parameters) pairs; a parameter left out has its default. Stage `i` draws its
+    own random numbers from the counter-based generator keyed by (seed, choice, token index,
+    first_stage + i). A chain has no state: it may be applied to any row, in any order, from any
+    thread. Raises ValueError for an unknown stage or parameter, a value of another type or out of
+    range, or an id outside the vocabulary, in one sentence that names it.
     """
 
     def __init__(
@@ -160,16 +162,20 @@ class SamplerChain:
     ) -> None: ...
     def apply(
         self, logits: NDArray[np.float32], history: NDArray[np.int32], index: int
-    ) -> None: ...
+    ) -> None:
+        """`history`: int32 ids so far, prompt first. `index`: of the token in its answer, from 0.
+        Both arrays C-contiguous and never converted. Raises ValueError when a logit is NaN or +inf,
+        when all are -inf, or for an id in the history that is outside the vocabulary."""
 
 def draw(logits: NDArray[np.float32], *, seed: int, choice: int, index: int) -> int:
-    """Sample from softmax(logits) with the number keyed by (seed, choice, index, DRAW).
-    Raises ValueError when no logit is finite or one is NaN."""
+    """Sample from softmax(logits) with the number keyed by (seed, choice, index, 2**32 - 1).
+    Raises ValueError when a logit is NaN or +inf, or when none is finite."""
 
 def top_logprobs(
     logits: NDArray[np.float32], token: int, k: int
 ) -> tuple[float, list[tuple[int, float]]]:
-    """Log-softmax of `token` and of the `k` most likely ids (ties: lower id first)."""
+    """Log-softmax of `token` and of the `k` most likely ids (ties: lower id first; those at -inf
+    are left out). Raises ValueError as `draw` does."""
 
 def stage_parameters() -> dict[str, dict[str, tuple[str, Any]]]:
     """Every built-in stage: name -> parameter -> (type name, default), in the default order."""
