@@ -50,7 +50,7 @@ def load_backend(load: Load, progress: Progress) -> Loaded:
     plan = plan_kv(
         model.config,
         model.nbytes if isinstance(model, PackedModel) else packed_size(model, mode),
-        available_memory(),
+        available_memory() // load.sharing,
         context=load.context,
         slots=load.slots,
         advice="" if packed or mode == "int4" else "--mode int4 or ",

@@ -21,7 +21,8 @@ class Command(msgspec.Struct, tag_field="op", frozen=True, omit_defaults=True):
 class Load(Command, tag="load", frozen=True):
     """First command. `model`: checkpoint folder, packed file or bmodel. `mode`: f16, int8, int4, or
     "" for the model's own. `context`: positions a slot holds, 0 for the model's own. `slots`,
-    `threads`: 0 for automatic."""
+    `threads`: 0 for automatic. `sharing`: children that are loading at the same time and divide the
+    machine's free memory among them."""
 
     model: str
     backend: str
@@ -29,6 +30,7 @@ class Load(Command, tag="load", frozen=True):
     context: int = 0
     slots: int = 0
     threads: int = 0
+    sharing: int = 1
     devices: list[int] = []
     simulate: bool = False
 

@@ -82,6 +82,7 @@ def _load(spec: PoolSpec, *, threads: int = 0, devices: list[int] | None = None)
         context=spec.context,
         slots=spec.slots,
         threads=threads,
+        sharing=spec.replicas if spec.backend == "cpu" else 1,
         devices=devices or [],
         simulate=spec.simulate,
     )

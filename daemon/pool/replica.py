@@ -8,6 +8,7 @@ import time
 from typing import Literal, Protocol
 
 import psutil
+from msgspec.structs import replace
 
 from glmd.daemon.engine.messages import (
     AnyEvent,
@@ -122,6 +123,7 @@ class Replica:
             asyncio.get_running_loop().call_soon(self.gone, f"could not be started: {error}")
             return
         self._child.send(self._load)
+        self._load = replace(self._load, sharing=1)  # the next child will load alone
         self._owner.state_changed(self)
 
     async def stop(self) -> None:

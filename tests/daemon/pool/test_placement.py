@@ -34,6 +34,7 @@ def test_one_replica_has_all_threads() -> None:
 def test_threads_are_divided(threads: int, replicas: int, shares: list[int]) -> None:
     placement = place(cpu(threads=threads, replicas=replicas))
     assert [load.threads for load in placement.loads] == shares
+    assert {load.sharing for load in placement.loads} == {replicas}
     assert str(replicas) in placement.reason
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 from support.checkpoints import Shape, write_checkpoint
 from support.engine import GREEDY, prompt
-from support.pool import Answer, answers, ask, job, put, running_pool
+from support.pool import Answer, answers, ask, job, kill_engine, put, running_pool
 
+from glmd.daemon.engine.memory import available_memory
 from glmd.daemon.pool import Pool
 from glmd.errors import Busy, Code, ContextOverflow, DaemonError, InvalidRequest, ModelError
 
@@ -378,3 +380,19 @@ async def test_greedy_needs_no_logits(tiny_model: Path) -> None:
         (plain,) = await answers(pool, job(prompt(20), 20, stages=GREEDY))
         (scored,) = await answers(pool, job(prompt(20), 20, stages=GREEDY, logprobs=0))
     assert plain == scored
+
+
+async def test_replicas_that_load_together_share_the_memory(tmp_path: Path) -> None:
+    """Some twenty slots of this model would fill the machine, if they were used."""
+    shape = Shape(layers=64, head_dim=128)
+    shape = replace(shape, seq_length=available_memory() // (24 * 64 * 2 * 2 * 128 * 2))
+    model = write_checkpoint(tmp_path / "m", shape, tokenizer=None)
+    slots = []
+    for replicas in (1, 2):
+        async with running_pool(model, slots=0, replicas=replicas) as pool:
+            slots.append(sum(status.slots for status in pool.replicas()))
+            if replicas == 2:
+                kill_engine(pool)
+                await pool.until(lambda replica: replica.model_loads == 2)
+    alone, together = slots
+    assert 1 <= together < 1.5 * alone
