@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from glmd.frontends.cli.app import EXIT_INTERRUPTED, EXIT_OK
 from glmd.frontends.cli.options import Daemon, daemon_options, json_option
 from glmd.frontends.cli.sampling import sampling_options
 
@@ -54,13 +55,16 @@ def command(
             turns, session=session, overflow=overflow, on_progress=view.on_progress, **sampling
         ) as stream,
     ):
-        if as_json:
-            print_json(facts(stream.result()))
-            return 0
-        result = view.show(stream)
+        try:
+            if as_json:
+                print_json(facts(stream.result()))
+                return EXIT_OK
+            result = view.show(stream)
+        except KeyboardInterrupt:
+            return EXIT_INTERRUPTED
         tell_ending(result)
         tell_timings(result)
-    return 0
+    return EXIT_OK
 
 
 def _prompt(words: tuple[str, ...]) -> str:

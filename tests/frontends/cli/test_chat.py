@@ -1,0 +1,248 @@
+"""`glmd chat`, piped and on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from support.cli import ALT_ENTER, CTRL_C, CTRL_D, ENTER, PROMPT, Terminal, run
+from support.scripted_daemon import ScriptedDaemon, accepted, done, text
+
+from glmd.chat import Message
+from glmd.facts import DaemonFacts
+from glmd.frontends.python_api import Client
+from glmd.wire.replies import Accepted, Session, SessionInfo, StatusReply, StoredMessage
+from glmd.wire.requests import AnyRequest, Chat, SessionNew, Status
+
+GREEDY = ("--generation-mode", "greedy")
+SPEED = r"first token \d+\.\d\d s · \d+\.\d tokens/s"
+
+
+@pytest.fixture
+def client(shared_daemon: DaemonFacts) -> Iterator[Client]:
+    """Looks at what the command left behind."""
+    with Client() as client:
+        yield client
+
+
+def newest(client: Client) -> list[StoredMessage]:
+    """The tree of the newest session."""
+    return client.sessions.get(client.sessions.list(limit=1)[0].session).tree
+
+
+def test_piped_lines_are_turns_of_one_conversation(client: Client) -> None:
+    told = run("chat", *GREEDY, stdin="你好\n\nWhat is\\\nglmd?\n")
+    assert (told.returncode, told.stderr) == (0, "")
+    turns = [stored.content for stored in newest(client)]
+    assert [turn.role for turn in turns] == ["user", "assistant"] * 2
+    assert turns[2].content == "What is\nglmd?"
+    assert told.stdout == f"{turns[1].content}\n{turns[3].content}\n"
+
+
+@pytest.mark.parametrize("word", ["exit", "quit", "q", "/exit", "/quit"])
+def test_words_that_leave(shared_daemon: DaemonFacts, word: str) -> None:
+    told = run("chat", stdin=f"{word}\n你好\n")
+    assert (told.returncode, told.stdout) == (0, "")
+
+
+def test_words_that_begin_anew(client: Client) -> None:
+    before = len(client.sessions.list(limit=500))
+    words = ("clear", "new", "/new", "/clear")
+    run("chat", "--max-new-tokens", "1", stdin="你好\n" + "".join(f"{w}\n你好\n" for w in words))
+    assert len(client.sessions.list(limit=500)) == before + 5
+
+
+def test_an_error_ends_a_piped_conversation(shared_daemon: DaemonFacts) -> None:
+    told = run("chat", "--overflow", "error", stdin="word " * 4000 + "\n你好\n")
+    assert (told.returncode, told.stdout) == (1, "")
+    assert told.stderr
+
+
+def test_settings_change_and_are_shown(shared_daemon: DaemonFacts) -> None:
+    said = [
+        "/set temperature 0.3",
+        "/set top_p 0.5",
+        "/set temperature hot",
+        "/set colour red",
+        "/set stop the end",
+        "/set logit-bias 5:-1 6:1",
+        "/show",
+        "/set temperature",
+        "/show",
+        "/dance",
+        "/help",
+    ]
+    told = run("chat", stdin="\n".join(said))
+    assert (told.returncode, told.stdout) == (0, "")
+    lines = told.stderr.splitlines()
+    assert lines[0] == "temperature = 0.3"
+    assert lines[1] == "top-p = 0.5"
+    assert "'hot' is not a valid float" in lines[2]
+    assert lines[3].startswith("There is no setting 'colour'. There are: generation-mode, ")
+    assert lines[4] == "stop = ['the end']"
+    assert lines[5] == "logit-bias = {5: -1.0, 6: 1.0}"
+    assert [line for line in lines if line.startswith("temperature ")] == [
+        "temperature = 0.3",
+        "temperature  0.3",
+        "temperature is the daemon's default again.",
+    ]
+    assert any(line.startswith("There is no command /dance") for line in lines)
+    assert any(line.startswith("/retry ") for line in lines)
+
+
+def test_instructions_come_first(client: Client) -> None:
+    run("chat", "--system", "Be brief.", stdin="你好\n/system Be long.\n你好\n你好\n")
+    turns = [stored.content for stored in newest(client)]
+    assert [turn.role for turn in turns] == ["system", *["user", "assistant"] * 2]
+    assert turns[0].content == "Be long."
+    older = client.sessions.list(limit=2)[1].session
+    assert client.sessions.get(older).tree[0].content == Message("system", "Be brief.")
+
+
+def test_retry_is_another_branch(client: Client) -> None:
+    told = run("chat", "--max-new-tokens", "8", stdin="/retry\n你好\n/retry\nWhat?\n")
+    assert "Nothing has been asked yet." in told.stderr
+    question, first, second, next_question = newest(client)[:4]
+    assert first.parent == second.parent == question.message
+    assert next_question.parent == second.message
+
+
+def test_going_on_in_a_session(client: Client) -> None:
+    session = client.sessions.new().session
+    client.chat("你好", session=session)
+    run("chat", *GREEDY, "--session", session, stdin="/retry\n你好\n")
+    told = run("chat", stdin=f"/sessions\n/open {session}\n/open\n/open nothing\n")
+    assert told.returncode == 1
+    assert f"  {session}  你好" in told.stderr
+    assert "Going on in: 你好" in told.stderr
+    assert "Which one?" in told.stderr
+    assert len(client.sessions.get(session).tree) == 5
+
+
+def test_on_a_terminal(client: Client) -> None:
+    answer = client.chat("你好", preset="greedy").text
+    with Terminal("chat", *GREEDY) as terminal:
+        terminal.expect("glm3-nano")
+        terminal.expect(PROMPT)
+        terminal.type("你好" + ENTER)
+        assert answer in terminal.expect(SPEED).replace("\r\n", "\n")
+        terminal.expect(PROMPT)
+        terminal.type("two" + ALT_ENTER + "lines" + ENTER)
+        terminal.expect(SPEED)
+        terminal.expect(PROMPT)
+        terminal.type("/set temperature 0.3" + ENTER)
+        terminal.expect("temperature = 0.3")
+        terminal.expect(PROMPT)
+        terminal.type("forget this" + CTRL_C)
+        terminal.expect(PROMPT)
+        terminal.type("/show" + ENTER)
+        terminal.expect("session ")
+        terminal.expect(PROMPT)
+        terminal.type(CTRL_D)
+        assert terminal.end() == 0
+    said = [stored.content.content for stored in newest(client)]
+    assert said[0::2] == ["你好", "two\nlines"]
+
+
+def test_ctrl_c_stops_the_turn_and_keeps_what_came(client: Client) -> None:
+    # An answer that cannot stop by itself: [gMASK] sop <|user|> …, and <|observation|> is two on.
+    user = client.tokenize(messages="x").tokens[2]
+    bias = [word for token in (2, user, user + 2) for word in ("--logit-bias", f"{token}:-1000")]
+    with Terminal("chat", *GREEDY, *bias) as terminal:
+        terminal.expect(PROMPT)
+        terminal.type("你好" + ENTER)
+        terminal.expect(r"\?2004l[^\x1b]{3}")  # the answer has begun
+        terminal.type(CTRL_C)
+        terminal.expect("stopped")
+        terminal.expect(SPEED)
+        terminal.expect(PROMPT)
+        terminal.type("/set max-new-tokens 3" + ENTER)
+        terminal.expect(PROMPT)
+        terminal.type("and?" + ENTER)
+        terminal.expect(SPEED)
+        terminal.expect(PROMPT)
+        terminal.type("q" + ENTER)
+        assert terminal.end() == 0
+    _, partial, following, last = newest(client)
+    assert partial.finish_reason == "cancelled"
+    assert partial.content.content
+    assert following.parent == partial.message
+    assert last.finish_reason == "length"
+
+
+def test_an_error_does_not_end_a_conversation_on_a_terminal(shared_daemon: DaemonFacts) -> None:
+    with Terminal("chat", *GREEDY, "--temperature", "0.3") as terminal:
+        terminal.expect(PROMPT)
+        terminal.type("你好" + ENTER)
+        terminal.expect("no effect")  # of a temperature on the preset
+        terminal.expect(PROMPT)
+        terminal.type("/set temperature" + ENTER)
+        terminal.expect(PROMPT)
+        terminal.type("你好" + ENTER)
+        terminal.expect(SPEED)
+        terminal.expect(PROMPT)
+        terminal.type(CTRL_D)
+        assert terminal.end() == 0
+
+
+STATUS = StatusReply(
+    id="",
+    server="0",
+    name="scripted",
+    pid=1,
+    boot_id="b",
+    uptime=1.0,
+    endpoints=[],
+    state="ready",
+    backend="cpu",
+    simulated=False,
+    model="m",
+    model_path="/m",
+    mode="f16",
+    context=8,
+    placement="",
+    replicas=[],
+    queued=0,
+    running=0,
+    clients=1,
+    clients_served=0,
+    requests_served=0,
+    model_loads=1,
+)
+
+
+def talkative(daemon: ScriptedDaemon, request: AnyRequest) -> None:
+    if isinstance(request, Status):
+        daemon.say(msgspec.structs.replace(STATUS, id=request.id))
+    elif isinstance(request, SessionNew):
+        daemon.say(Session(id=request.id, info=SessionInfo("s", "", 0.0, 0.0, 0)))
+    elif isinstance(request, Chat):
+        daemon.say(accepted(request), text(request, 0, "so"), done(request, 1))
+
+
+def test_settings_are_used(tmp_path: Path) -> None:
+    said = "one\n/set temperature 0.5\n/set stop END\ntwo\n/set temperature\nthree\n"
+    with ScriptedDaemon(tmp_path, talkative) as daemon:
+        run("chat", "--endpoint", daemon.endpoint, "--top-k", "9", stdin=said)
+        requests = daemon.heard(Chat, 3)
+    assert [request.sampling.temperature for request in requests] == [None, 0.5, None]
+    assert [request.sampling.top_k for request in requests] == [9, 9, 9]
+    assert [request.stop for request in requests] == [[], ["END"], ["END"]]
+
+
+def test_turns_left_out_and_limits_are_told(tmp_path: Path) -> None:
+    def script(daemon: ScriptedDaemon, request: AnyRequest) -> None:
+        if isinstance(request, Chat):
+            daemon.say(Accepted(id=request.id, prompt_tokens=9, seed=1, dropped=2, session="s"))
+            daemon.say(text(request, 0, "so"), done(request, 1, "length"))
+        else:
+            talkative(daemon, request)
+
+    with ScriptedDaemon(tmp_path, script) as daemon:
+        told = run("chat", "--endpoint", daemon.endpoint, stdin="你好\n")
+        assert daemon.heard(Chat)[0].overflow == "drop_oldest"
+    assert told.stdout == "so\n"
+    assert "2 oldest messages no longer fit" in told.stderr
+    assert "reached its length limit" in told.stderr

@@ -1,0 +1,115 @@
+"""Starting, restarting and stopping by command, and the log."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from support.cli import CTRL_C, Terminal, beside, facts, run
+from support.daemons import Homes
+
+from glmd import control, paths
+
+pytestmark = pytest.mark.timeout(180)  # several daemons in one test, on a machine that may be busy
+
+
+def test_from_start_to_stop(homes: Homes) -> None:
+    first = facts("start", "--threads", "1", "--mode", "int8", "--slots", "3")
+    assert first["already_running"] is False
+    again = run("start")
+    assert again.returncode == 0
+    assert f"already serves {first['model']} on cpu (pid {first['pid']})" in again.stdout
+
+    status = facts("status")
+    assert (status["pid"], status["mode"], status["replicas"][0]["slots"]) == (
+        first["pid"],
+        "int8",
+        3,
+    )
+
+    second = facts("restart", "--slots", "2")
+    assert second["pid"] != first["pid"]
+    status = facts("status")
+    assert (status["mode"], status["replicas"][0]["slots"]) == ("int8", 2)
+
+    stopped = facts("stop")
+    assert stopped == {"name": "default", "stopped": True, "pid": second["pid"]}
+    assert run("stop").returncode == 3
+    homes.check_nothing_left()
+
+
+def test_daemons_by_name(homes: Homes) -> None:
+    one = facts("start", "--name", "one", "--threads", "1")
+    two = facts("start", "--name", "two", "--threads", "1")
+    assert one["pid"] != two["pid"]
+    assert facts("status", "--name", "two")["pid"] == two["pid"]
+    assert "No daemon named default" in run("status").stderr
+    assert run("stop", "--name", "one").stdout == "The daemon one has stopped.\n"
+    assert run("ask", "--name", "two", "你好").returncode == 0
+    assert run("stop", "--name", "two", "--now").returncode == 0
+    homes.check_nothing_left()
+
+
+def test_a_start_that_fails_says_why(homes: Homes, tmp_path: Path) -> None:
+    for words, complaint in (
+        (["--model", str(tmp_path / "none")], "is not there"),
+        (["--model", str(tmp_path)], str(tmp_path)),
+        (["--devid", "0"], "--devid"),
+        (["--listen", "somewhere"], "somewhere"),
+    ):
+        told = run("start", *words)
+        assert (told.returncode, told.stdout) == (1, ""), told
+        assert complaint in told.stderr
+        assert "Traceback" not in told.stderr
+    homes.check_nothing_left()
+
+
+def test_the_load_is_shown_on_a_terminal(homes: Homes) -> None:
+    with Terminal("start", "--threads", "1", "--mode", "int4") as terminal:
+        terminal.expect("serves")
+        assert terminal.end() == 0
+
+
+def test_in_the_foreground(homes: Homes) -> None:
+    with beside("start", "--foreground", "--threads", "1") as process:
+        found = None
+        while found is None or found.state != "ready":
+            assert process.poll() is None
+            found = control.running("default")
+            time.sleep(0.02)
+        assert found.pid == process.pid
+        assert run("start", "--foreground").returncode == 1
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=40)
+        assert process.returncode == 0
+    homes.check_nothing_left()
+
+
+def test_the_log(homes: Homes) -> None:
+    assert run("logs").returncode == 1
+    log = paths.log_file("default")
+    log.parent.mkdir(parents=True)
+    log.write_text("".join(f"line {number}\n" for number in range(100)))
+    assert run("logs", "-n", "2").stdout == "line 98\nline 99\n"
+    assert len(run("logs").stdout.splitlines()) == 50
+
+
+def test_the_log_is_followed_behind_a_rotation(homes: Homes) -> None:
+    log = paths.log_file("default")
+    log.parent.mkdir(parents=True)
+    log.write_text("first\n")
+    with Terminal("logs", "-f", "-n", "1") as terminal:
+        terminal.expect("first\r\n")
+        with log.open("a") as file:
+            file.write("second\n")
+        terminal.expect("second\r\n")
+        with log.open("a") as file:
+            file.write("last of the old\n")
+        log.rename(log.with_suffix(".log.1"))
+        log.write_text("first of the new\n")
+        terminal.expect("last of the old\r\n")
+        terminal.expect("first of the new\r\n")
+        terminal.type(CTRL_C)
+        assert terminal.end() == 130
