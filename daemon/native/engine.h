@@ -50,8 +50,8 @@ struct ModelInfo {
   int heads = 0;
   int kv_heads = 0;
   int head_dim = 0;
-  int vocab = 0;            // padded: the length of a logits row
-  int max_seq = 0;          // positions a slot can hold
+  int vocab = 0;             // padded: the length of a logits row
+  int max_seq = 0;           // positions a slot can hold
   std::string quantisation;  // "f16", "int8", "int4"
 };
 
@@ -62,12 +62,12 @@ enum class Prefill : std::uint8_t {
 };
 
 struct Capabilities {
-  int slots = 0;                       // conversations whose KV cache is resident
-  std::vector<int> decode_batches;     // sequences one step can decode, ascending; {} means any
+  int slots = 0;                    // conversations whose KV cache is resident
+  std::vector<int> decode_batches;  // sequences one step can decode, ascending; {} means any
   Prefill prefill = Prefill::any;
-  std::vector<int> prefill_lengths;    // ascending; {} when any
+  std::vector<int> prefill_lengths;  // ascending; {} when any
   std::vector<Want> outputs;
-  int devices = 0;                     // accelerator chips in use; 0 on the CPU
+  int devices = 0;  // accelerator chips in use; 0 on the CPU
 };
 
 struct DeviceStats {
@@ -113,10 +113,10 @@ class Backend {
   virtual void forward(const std::vector<Span>& spans, std::vector<Result>& results,
                        const CancelFlag& cancel) = 0;
 
-  virtual int length(int slot) const = 0;                  // tokens held by the slot
-  virtual void truncate(int slot, int n) = 0;              // keep the first n positions
-  virtual void copy_prefix(int src, int dst, int n) = 0;   // dst := the first n positions of src
-  virtual void release(int slot) = 0;                      // forget the slot, give its memory back
+  virtual int length(int slot) const = 0;                 // tokens held by the slot
+  virtual void truncate(int slot, int n) = 0;             // keep the first n positions
+  virtual void copy_prefix(int src, int dst, int n) = 0;  // dst := the first n positions of src
+  virtual void release(int slot) = 0;                     // forget the slot, give its memory back
   virtual std::vector<DeviceStats> stats() const = 0;
 };
 
