@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.answers import CORPUS, SEPARATOR, TOOLS, Case
-from support.tokenizers import nano
+from support.tokenizers import nano, real
 
 from glmd.chat import Message, ToolCall
 from glmd.daemon.chat.answer import AnswerParser
 from glmd.daemon.engine.messages import Logprob, Token
 from glmd.daemon.request.choice import Choice, Content
+from glmd.daemon.tokenizer.tokenizer import Tokenizer
 from glmd.wire.replies import Call, Text
 
 Finish = Literal["stop", "length"]
@@ -24,10 +25,11 @@ OBSERVATION = SPECIAL["<|observation|>"]
 IDS = st.lists(st.integers(0, nano().vocab + 1), max_size=40)
 
 
-def ids_of(raw: str) -> list[int]:
+def ids_of(raw: str, tokenizer: Tokenizer | None = None) -> list[int]:
     """An answer's ids; the separator is the special token, the rest what the model would write."""
-    segments = [nano().encode(segment) for segment in raw.split(SEPARATOR)]
-    return [*segments[0], *chain(*([SPECIAL[SEPARATOR], *ids] for ids in segments[1:]))]
+    tokenizer = tokenizer or nano()
+    first, *others = [tokenizer.encode(segment) for segment in raw.split(SEPARATOR)]
+    return [*first, *chain(*([tokenizer.special[SEPARATOR], *ids] for ids in others))]
 
 
 def chat(tools: tuple[str, ...] = TOOLS, stops: tuple[str, ...] = ()) -> Choice:
@@ -64,6 +66,19 @@ def test_the_corpus_token_by_token(case: Case) -> None:
     assert [delta.call for delta in deltas if isinstance(delta, Call)] == ([call] if call else [])
     assert choice.finish_reason == ("tool_call" if call else "stop")
     assert choice.message == Message("assistant", text, tool_call=call)
+
+
+@pytest.mark.needs("real_tokenizer")
+@pytest.mark.parametrize("case", [pytest.param(case, id=f"{i}") for i, case in enumerate(CORPUS)])
+def test_the_corpus_with_the_real_tokenizer(case: Case) -> None:
+    """Other pieces, the same outcome."""
+    outcomes = []
+    for tokenizer in (nano(), real()):
+        choice = Choice(tokenizer, [], AnswerParser(case.tools))
+        last = tokenizer.special["<|observation|>"]
+        text_and_calls = run(choice, ids_of(case.raw, tokenizer), last=last)
+        outcomes.append((text_of(text_and_calls), choice.message, choice.finish_reason))
+    assert outcomes[0] == outcomes[1]
 
 
 @given(IDS, st.sampled_from(["stop", "length"]))

@@ -533,6 +533,27 @@ async def test_an_answer_that_cannot_be_saved_is_still_an_answer(
     assert outlet.ending.unsaved == f"Session {session} was deleted."
 
 
+async def test_a_disk_that_fills_up_while_the_model_answers(
+    make: Make, sessions: SessionStore
+) -> None:
+    session = (await sessions.create("me")).session
+    client = make(said("word " * 4000), context=16384)
+    client.pool.gate.clear()
+    running, outlet = client.begin(Chat(id="1", messages=[HELLO], session=session))
+    while outlet.accepted_with is None:
+        await outlet.moved.wait()
+        outlet.moved.clear()
+    await sessions._database.run(lambda db: db.execute("PRAGMA max_page_count = 1"))
+    client.pool.gate.set()
+    await running.finished.wait()
+    assert len(outlet.text().split()) == 4000
+    assert outlet.ending.message is None
+    assert "the disk is full" in (outlet.ending.unsaved or "")
+    await sessions._database.run(lambda db: db.execute("PRAGMA max_page_count = 100000"))
+    again = await client.ask(Chat(id="2", messages=[], session=session))
+    assert again.ending.message is not None
+
+
 async def test_a_broken_database_does_not_touch_other_requests(make: Make, tmp_path: Path) -> None:
     (tmp_path / "sessions.db").write_bytes(b"This is no database. " * 200)
     client = make(said("one"))
