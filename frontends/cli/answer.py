@@ -56,6 +56,8 @@ def tell_ending(result: ChatResult) -> None:
         note(f"The {result.dropped} oldest messages no longer fit and were left out.")
     if result.finish_reason == "length":
         note("The answer reached its length limit (--max-new-tokens, or the context).")
+    if (unsaved := result.choices[0].unsaved) is not None:
+        note(f"The answer was not kept in its session: {unsaved}")
     if (call := result.tool_call) is not None:
         note(f"The model calls the tool {call.name} with {call.arguments}.")
 

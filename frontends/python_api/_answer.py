@@ -150,6 +150,7 @@ class Answer(Generic[R]):
             tool_results=parts.results,
             stop=ending.stop,
             message_id=ending.message,
+            unsaved=ending.unsaved,
         )
 
 

@@ -37,7 +37,8 @@ class ToolResultDelta(Delta, frozen=True, tag="tool_result", tag_field="type"):
 
 
 class Choice(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """One answer. `stop`: the stop string that ended it. `message_id`: its id in the session."""
+    """One answer. `stop`: the stop string that ended it. `message_id`: its id in the session;
+    `unsaved`: why it has none although a session was named."""
 
     index: int
     text: str
@@ -48,6 +49,7 @@ class Choice(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     tool_results: list[ToolResult] = []
     stop: str | None = None
     message_id: str | None = None
+    unsaved: str | None = None
 
     @property
     def message(self) -> Message:

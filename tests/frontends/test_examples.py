@@ -1,0 +1,59 @@
+"""The programs in examples/ and the code in docs/python.md run as they are."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import glmd
+from glmd.facts import DaemonFacts
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+
+
+@pytest.mark.parametrize("example", ["stream.py", "many.py", "tools.py", "two_frontends.py"])
+def test_an_example(shared_daemon: DaemonFacts, example: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-I", "-W", "error", str(ROOT / "examples" / example)],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert done.stdout
+
+
+@pytest.mark.timeout(180)
+def test_the_demo() -> None:
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", str(ROOT / "examples" / "demo.sh")],
+        capture_output=True,
+        text=True,
+        timeout=170,
+        check=False,
+        env={**os.environ, "PATH": path},
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert "loaded the model 1 time and served 2 clients" in done.stdout
+    assert len(done.stdout.rpartition("Now you:")[2].strip().splitlines()) == 3
+
+
+def test_the_code_of_the_page(shared_daemon: DaemonFacts) -> None:
+    """Block by block, with the names that the blocks before have made. The one about tools, which
+    shows a loop without its function, is examples/tools.py."""
+    with glmd.Client() as client:
+        names: dict[str, object] = {"client": client, "glmd": glmd}
+        for block in BLOCKS:
+            if "look_up(" not in block:
+                exec(compile(block, "docs/python.md", "exec"), names)
+                names["client"] = client
+    assert len(BLOCKS) >= 8
