@@ -6,11 +6,12 @@ import time
 from collections import deque
 from functools import partial
 
+from glmd.daemon.engine.check import check
+from glmd.daemon.engine.faults import failed
 from glmd.daemon.engine.inbox import Inbox
 from glmd.daemon.engine.messages import (
     AnyCommand,
     Cancel,
-    Failed,
     Logprob,
     Prefilled,
     PromptLogprobs,
@@ -35,7 +36,7 @@ from glmd.daemon.native._engine import (
     StepCancelled,
     Want,
 )
-from glmd.errors import ContextOverflow, EngineFailed, GlmdError, InvalidRequest, Unsupported
+from glmd.errors import EngineFailed
 
 # Seconds between two reports, and the longest silence of a loop that has work.
 REPORT_INTERVAL = 1.0
@@ -88,41 +89,22 @@ class Loop:
         if isinstance(command, Submit):
             try:
                 self._accept(command)
-            except GlmdError as error:
-                self._outbox.put(_failed(command.id, error))
-            except ValueError as error:  # parameters the native sampler does not take
-                self._outbox.put(_failed(command.id, InvalidRequest(f"{error}.")))
+            except Exception as error:
+                self._outbox.put(failed(command.id, error))
         elif isinstance(command, Cancel) and command.id in self._requests:
             request = self._requests[command.id]
             for sequence in [s for s in request.sequences if command.choice in {None, s.choice}]:
                 self._end(sequence)
 
     def _accept(self, submit: Submit) -> None:
+        outputs = self._can.outputs
+        check(submit, vocab=self._vocab, context=self._context, outputs=outputs)
         request = Request(submit)
-        self._check(request)
         for choice, forced in submit.choices:
-            chain = Chain(submit, choice, vocab=self._vocab, outputs=self._can.outputs)
+            chain = Chain(submit, choice, vocab=self._vocab, outputs=outputs)
             request.sequences.append(Sequence(request, choice, forced, chain, self._context))
         self._requests[request.id] = request
         self._waiting.extend(request.sequences)
-
-    def _check(self, request: Request) -> None:
-        """A backend given a token or a length it cannot hold would fail everybody's step."""
-        submit = request.submit
-        known = [*submit.prompt, *(token for _, forced in submit.choices for token in forced)]
-        if not submit.prompt or not all(0 <= token < self._vocab for token in known):
-            raise InvalidRequest(
-                f"A prompt needs at least one token, and ids from 0 to {self._vocab - 1}."
-            )
-        if len(submit.prompt) > self._context:
-            raise ContextOverflow(
-                f"The prompt has {len(submit.prompt)} tokens; the context holds {self._context}.",
-                hint="Shorten it, or ask for the oldest turns to be dropped.",
-            )
-        if (submit.prompt_logprobs or submit.logprobs is not None) and (
-            Want.logits not in self._can.outputs
-        ):
-            raise Unsupported("This model gives no logits, so there are no log-probabilities.")
 
     # -- admission -----------------------------------------------------------------------------
 
@@ -139,7 +121,6 @@ class Loop:
             place = self._slots.take(request.prompt, keep if request.scores is None else _nothing)
             if place is None:
                 return
-            self._waiting.remove(sequence)
             slot = place.slot
             try:
                 if place.source is not slot:
@@ -147,13 +128,14 @@ class Loop:
             except EngineError as error:
                 self._slots.give_back(slot)
                 slot.clear()
-                self._fail(request, _engine_failed(error))
+                self._fail(request, error)
                 continue
             slot.tokens, slot.length = sequence.history, place.cached
             sequence.slot = slot
             sequence.scored = request.scores is not None
             if request.cached is None:
                 request.cached = place.cached
+            self._waiting.remove(sequence)
             self._running.append(sequence)
 
     # -- one step ------------------------------------------------------------------------------
@@ -170,6 +152,8 @@ class Loop:
 
     def _forward(self, call: Call) -> None:
         call = [work for work in call if work.sequence.slot]  # a call before may have ended it
+        if not call:
+            return
         spans: list[Span] = []
         for work in call:
             spans += _spans(work)
@@ -180,8 +164,8 @@ class Loop:
         except StepCancelled:
             return
         except EngineError as error:
-            for work in call:
-                self._fail(work.sequence.request, _engine_failed(error))
+            for request in {work.sequence.request for work in call}:
+                self._fail(request, error)
             return
         finally:
             self._inbox.end()
@@ -190,15 +174,14 @@ class Loop:
         following = iter(results)
         for work in call:
             mine = [next(following) for _ in range(work.n if work.sequence.scored else 1)]
-            if work.sequence.slot:  # its request may have failed in this very loop
-                self._take_in(work, mine)
+            self._take_in(work, mine)
 
     def _take_in(self, work: Work, results: list[Result]) -> None:
         """The KV cache has grown by `work`; sample if that was all that is known."""
         sequence, slot = work.sequence, work.sequence.slot
         request = sequence.request
         if slot is None:
-            return
+            return  # another choice of its request has just failed
         slot.length += work.n
         sequence.served = self._steps
         try:
@@ -208,7 +191,7 @@ class Loop:
                 self._tell_prefilled(sequence)
             if slot.length == sequence.length:
                 self._sample(sequence, results[-1])
-        except GlmdError as error:
+        except Exception as error:
             self._fail(request, error)
 
     def _score(self, sequence: Sequence, start: int, results: list[Result]) -> None:
@@ -244,7 +227,7 @@ class Loop:
 
     # -- endings -------------------------------------------------------------------------------
 
-    def _fail(self, request: Request, error: GlmdError) -> None:
+    def _fail(self, request: Request, error: Exception) -> None:
         """End a request. Its KV cache is not trusted any further."""
         for sequence in list(request.sequences):
             slot = sequence.slot
@@ -252,7 +235,7 @@ class Loop:
             if slot:
                 slot.clear()
         self._tokens = [token for token in self._tokens if token.id != request.id]
-        self._outbox.put(_failed(request.id, error))
+        self._outbox.put(failed(request.id, error))
 
     def _end(self, sequence: Sequence) -> None:
         request = sequence.request
@@ -306,18 +289,6 @@ def _logprob(result: Result, token: int, k: int) -> Logprob:
 def _nothing(shared: int) -> int:
     """Log-probabilities of a prompt need all of it computed."""
     return 0
-
-
-def _failed(id: int, error: GlmdError) -> Failed:
-    return Failed(id, error.code.value, error.message, error.hint, error.plugin)
-
-
-def _engine_failed(error: EngineError) -> EngineFailed:
-    status = f" (status {error.status})" if error.status else ""
-    return EngineFailed(
-        f"The engine's {error.call} failed{status}: {error}.",
-        hint="Other requests go on; try again, and see `glmd logs` if it persists.",
-    )
 
 
 def _facts(stats: DeviceStats) -> dict[str, float]:

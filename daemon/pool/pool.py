@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections import OrderedDict
 from collections.abc import Callable
+from copy import copy
 
 from glmd.daemon.engine.messages import Ready
 from glmd.daemon.pool.job import Job, Listener
@@ -190,7 +191,8 @@ class Pool:
         """Why nobody can serve; None while somebody can or may yet."""
         if any(replica.state != "failed" for replica in self._replicas):
             return None
-        return next((r.error for r in self._replicas if r.error), EngineFailed("No replica runs."))
+        error = next((r.error for r in self._replicas if r.error), EngineFailed("No replica runs."))
+        return copy(error)  # raising one object again and again would grow its traceback
 
     def _fail_all(self, error: GlmdError) -> None:
         for ticket in self._queue.clear():

@@ -242,10 +242,24 @@ def test_a_prompt_of_one_token(child: EngineChild) -> None:
         (submit(1, [-1], 4), "invalid_request"),
         (submit(1, [3], 4, choices=[(0, [999])]), "invalid_request"),
         (submit(1, prompt(2049), 4), "context_overflow"),
+        (submit(1, [1 << 40], 4), "invalid_request"),
+        (submit(1, [3], -1), "invalid_request"),
+        (submit(1, [3], 4, logprobs=321), "invalid_request"),
         (submit(1, [3], 4, stages=[Stage("no_such_stage")]), "invalid_request"),
         (submit(1, [3], 4, stages=[Stage("top_k", {"nope": 1})]), "invalid_request"),
     ],
-    ids=["empty", "large", "negative", "forced", "long", "stage", "parameter"],
+    ids=[
+        "empty",
+        "beyond the vocabulary",
+        "negative",
+        "forced",
+        "long",
+        "beyond 32 bits",
+        "max_tokens",
+        "logprobs",
+        "stage",
+        "parameter",
+    ],
 )
 def test_what_cannot_be_served_fails_alone(child: EngineChild, request_: Submit, code: str) -> None:
     other = submit(50, prompt(30), 20)
