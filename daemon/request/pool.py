@@ -36,6 +36,10 @@ class Pool(Protocol):
     def model(self) -> Model | None:
         """None until the first replica has loaded it."""
 
+    @property
+    def loading(self) -> tuple[int, int]:
+        """Bytes of weights that have been read, and have to be."""
+
     async def ready(self) -> None:
         """Wait until a model is loaded. Raises ModelError or EngineFailed when that failed."""
 

@@ -23,6 +23,8 @@ from glmd.wire.requests import Chat, Complete
 
 log = logging.getLogger(__name__)
 
+LOADING_TICK = 0.5  # seconds between two words of progress while there is no model yet
+
 LastWord = Callable[[], None]
 
 
@@ -107,7 +109,11 @@ class Running:
                 asyncio.ensure_future(self._cancelled.wait()),
             ]
             try:
-                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                while not any(wait.done() for wait in waits):
+                    self._outlet.progress("loading", *self._pool.loading)
+                    await asyncio.wait(
+                        waits, timeout=LOADING_TICK, return_when=asyncio.FIRST_COMPLETED
+                    )
                 if waits[0].done():
                     waits[0].result()
             finally:

@@ -32,7 +32,7 @@ class RecordingOutlet:
         self.accepted_with = facts
 
     def progress(self, phase: Phase, done: int, total: int) -> None:
-        assert self.accepted_with is not None
+        assert self.accepted_with is not None or phase == "loading"
         self._open()
 
     def delta(self, content: Text | Call | ToolResult, choice: int = 0) -> None:
@@ -155,6 +155,7 @@ class ScriptedPool:
         self.gate = asyncio.Event()
         self.gate.set()
         self.loaded = asyncio.Event()
+        self.loading = (0, 0)
         self.refusal: Exception | None = None
         self.tickets: list[ScriptedTicket] = []
         self._tasks: list[asyncio.Task[None]] = []

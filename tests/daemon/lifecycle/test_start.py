@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 from support.checkpoints import NANO, Shape, write_large_checkpoint
 from support.daemons import Homes, Launch
-from support.peer import Peer
+from support.peer import Peer, question
 
 from glmd import control, facts, lock, paths
 from glmd.errors import ModelError, StartFailed
 from glmd.settings import DaemonSettings
+from glmd.wire.replies import AnyReply, Done, Progress
 
 QUICK = DaemonSettings(threads=1)
 
@@ -173,16 +174,35 @@ def test_a_start_waits_for_one_that_is_stopping(homes: Homes) -> None:
     assert second.facts.alive
 
 
-def test_a_larger_model_shows_how_far_it_is(homes: Homes, tmp_path: Path) -> None:
+def test_while_a_larger_model_loads(homes: Homes, tmp_path: Path) -> None:
+    """The starter sees how far it is; a client is served status, and its question waits."""
     shape = Shape(layers=12, hidden=512, heads=8, head_dim=64, ffn=1376, vocab=8192)
     write_large_checkpoint(tmp_path, shape)
+    settings = DaemonSettings(model=str(tmp_path), threads=1)
     told: list[tuple[int, int]] = []
-    control.start_daemon(
-        DaemonSettings(model=str(tmp_path), threads=1),
-        lambda done, total: told.append((done, total)),
-    )
+    waiting: list[AnyReply] = []
+
+    def on_progress(done: int, total: int) -> None:
+        told.append((done, total))
+        if len(told) == 1:
+            asker.start()
+
+    def ask() -> None:
+        found = control.running("default")
+        assert found is not None
+        with Peer(found.endpoints[0]) as peer:
+            assert peer.status().state == "loading"
+            peer.send(question("1", max_tokens=1))
+            waiting.extend(peer.until_terminal("1"))
+
+    asker = threading.Thread(target=ask)
+    control.start_daemon(settings, on_progress)
+    asker.join()
     assert told == sorted(told)
     assert any(0 < done < total for done, total in told)
+    assert isinstance(waiting[0], Progress)
+    assert waiting[0].phase == "loading"
+    assert isinstance(waiting[-1], Done)
 
 
 def test_what_a_daemon_prints_when_it_dies_is_shown(
