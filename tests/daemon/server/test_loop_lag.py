@@ -22,12 +22,12 @@ from glmd.wire.replies import Accepted, Done, Failure
 from glmd.wire.requests import SessionNew, Tokenize
 
 MEDIAN, LONGEST = 0.25, 10.0  # seconds
-LOOKS = 200
+LOOKS = 100
 
 
 def stream(endpoint: str, ready: threading.Barrier) -> None:
     with Peer(endpoint) as peer:
-        peer.send(*(endless(str(n), max_tokens=200, n=2, credit=65536) for n in range(4)))
+        peer.send(*(endless(str(n), max_tokens=100, n=2, credit=65536) for n in range(4)))
         peer.expect(Accepted)
         ready.wait()
         ended = 0
@@ -42,12 +42,12 @@ def work(endpoint: str, ready: threading.Barrier) -> None:
     noise = random.Random(1).randbytes(MAX_REQUEST)
     with Peer(endpoint) as peer:
         ready.wait()
-        for number in range(8):
+        for number in range(3):
             peer.send(Tokenize(id=f"t{number}", text=text), SessionNew(id=f"n{number}"))
             peer.send(question(f"q{number}", text))
             peer.send_raw(empties)
             peer.send_raw(noise)
-        for _ in range(40):
+        for _ in range(15):
             peer.next()
 
 
@@ -73,8 +73,6 @@ def test_status_is_answered_under_load(
     trips.sort()
     median, p99, longest = trips[LOOKS // 2], trips[LOOKS * 99 // 100], trips[-1]
     record_property("status_ms", [round(1000 * t, 1) for t in (median, p99, longest)])
-    print(
-        f"status under load: median {median * 1000:.1f} ms, p99 {p99 * 1000:.1f} ms, longest {longest * 1000:.1f} ms"
-    )
+    print(f"status under load, in s: median {median:.4f}, p99 {p99:.4f}, longest {longest:.4f}")
     assert median < MEDIAN
     assert longest < LONGEST
