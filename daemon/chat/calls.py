@@ -17,11 +17,9 @@ tree and never evaluated. The code interpreter is the one tool whose block is th
 from __future__ import annotations
 
 import ast
-import io
 import keyword
 import math
 import re
-import tokenize
 import unicodedata
 import warnings
 from collections.abc import Collection
@@ -35,22 +33,24 @@ MAX_DEPTH = 32  # brackets in brackets
 
 _FENCED = re.compile(r"\s*```(?:python)?[ \t]*\n(.*?)\n?```\s*", re.DOTALL)
 _FUNCTION = "tool_call"
-_PREFIXED = re.compile(r"r?[bf]r?['\"]", re.IGNORECASE)  # bytes, or an f-string
-_SIGNS = frozenset({"-", "+", "**"})
-_MARKS = frozenset({"(", ")", "[", "]", "{", "}", ",", ":", "="}) | _SIGNS
-_OTHERS = frozenset(
-    {
-        tokenize.NAME,
-        tokenize.NUMBER,
-        tokenize.STRING,
-        tokenize.COMMENT,
-        tokenize.NL,
-        tokenize.NEWLINE,
-        tokenize.ENDMARKER,
-    }
-)
 _ESCAPED = "_keyword_"  # before an argument's name that Python reserves, such as from=
+_SIGNS = frozenset({"-", "+", "**"})
 _INT64 = range(-(1 << 63), 1 << 64)  # what msgpack carries
+
+# The tokens a call of literals is made of. A quote behind a letter would open bytes or an f-string.
+_TOKEN = re.compile(
+    r"""
+    (?P<string> (?<!\w) [rRuU]? (?: \'{3} (?: \\. | [^\\] )*? \'{3} | "{3} (?: \\. | [^\\] )*? "{3}
+                                | ' (?: \\. | [^'\\\n] )* '        | " (?: \\. | [^"\\\n] )* " ) )
+  | (?P<name>   [^\W\d]\w* )
+  | (?P<number> \.?\d[\w.]* )
+  | (?P<mark>   \*\* | [()\[\]{},:=+-] )
+  | (?P<space>  \s+ )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_NAME = re.compile(r"[^\W\d]\w*")
+_ASSIGNED = re.compile(r"\s*=")
 
 
 class _NotACall(Exception):
@@ -93,7 +93,8 @@ def parse_call(metadata: str, content: str, tools: Collection[str]) -> ToolCall 
 def _is_plain(key: str) -> bool:
     """Whether `key=` can stand in a call and be read back: Python normalises identifiers."""
     return (
-        key.isidentifier()
+        _NAME.fullmatch(key) is not None
+        and key.isidentifier()
         and unicodedata.normalize("NFKC", key) == key
         and not key.startswith(_ESCAPED)
     )
@@ -130,27 +131,24 @@ def _checked(source: str) -> str:
     literals. Only then may it see Python's parser, whose stack deep nesting could exhaust."""
     if len(source) > MAX_SOURCE:
         raise _NotACall
-    try:
-        found = list(tokenize.generate_tokens(io.StringIO(source).readline))
-    except (tokenize.TokenError, SyntaxError, ValueError) as error:
-        raise _NotACall from error
-    lines = source.split("\n")
-    depth = 0
-    # Backwards, so that an edit leaves the places before it as they are.
-    for i in reversed(range(len(found))):
-        item = found[i]
-        if item.type == tokenize.OP:
-            depth += (item.string in ")]}") - (item.string in "([{")
-            two_signs = i > 0 and {item.string, found[i - 1].string} <= _SIGNS
-            if item.string not in _MARKS or two_signs or depth > MAX_DEPTH:
-                raise _NotACall
-        elif item.type not in _OTHERS or _PREFIXED.match(item.string):
+    pieces: list[str] = []
+    depth = at = 0
+    before = ""
+    while at < len(source):
+        match = _TOKEN.match(source, at)
+        if match is None:
             raise _NotACall
-        elif keyword.iskeyword(item.string) and found[i + 1].string == "=":
-            row, column = item.start
-            line = lines[row - 1]
-            lines[row - 1] = line[:column] + _ESCAPED + line[column:]
-    return "\n".join(lines)
+        text, at = match.group(), match.end()
+        if match.lastgroup == "mark":
+            depth += (text in "([{") - (text in ")]}")
+            if depth > MAX_DEPTH or (text in _SIGNS and before in _SIGNS):
+                raise _NotACall
+        elif keyword.iskeyword(text) and _ASSIGNED.match(source, at):
+            text = _ESCAPED + text
+        if match.lastgroup != "space":
+            before = text
+        pieces.append(text)
+    return "".join(pieces)
 
 
 def _literal(node: ast.expr) -> Any:
