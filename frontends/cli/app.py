@@ -95,14 +95,15 @@ def cli() -> None:
 
 
 def main() -> NoReturn:
-    """Run the command line and exit with one of the codes above."""
+    """Run the command line as a process does."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that cannot show 你好 is no failure
-    sys.exit(_run())
+    sys.exit(run())
 
 
-def _run() -> int:
+def run() -> int:
+    """Run the command line; the exit code."""
     debug = os.environ.get("GLMD_DEBUG") == "1"
     try:
         code = cli.main(prog_name="glmd", standalone_mode=False)

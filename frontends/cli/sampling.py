@@ -64,7 +64,12 @@ SETTINGS = (
         "xtc_probability", "--xtc-probability", _PROBABILITY, "Exclude top choices, how often."
     ),
     Setting("xtc_threshold", "--xtc-threshold", _PROBABILITY, "Exclude top choices, from where."),
-    Setting("repeat_penalty", "--repeat-penalty", click.FloatRange(0.001, 1000), "Penalty for repeating; 1 is none."),
+    Setting(
+        "repeat_penalty",
+        "--repeat-penalty",
+        click.FloatRange(0.001, 1000),
+        "Penalty for repeating; 1 is none.",
+    ),
     Setting(
         "repeat_last_n", "--repeat-last-n", _WINDOW, "Tokens the penalties look back; -1: all."
     ),

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support.cli import GLMD, Terminal, beside, facts, run
+from support.cli import GLMD, Terminal, beside, call, facts, run
 from support.daemons import Launch
 from support.scripted_daemon import ScriptedDaemon, accepted, done, text
 
@@ -40,16 +40,20 @@ def test_json(shared_daemon: DaemonFacts) -> None:
 
 def test_stdin_is_the_prompt(shared_daemon: DaemonFacts) -> None:
     asked = facts("ask", "How do I use two cards?", *GREEDY)["text"] + "\n"
-    assert run("ask", *GREEDY, stdin="How do I use two cards?\n").stdout == asked
-    assert run("ask", *GREEDY, "How do I use", "-", stdin="two cards?").stdout == asked
+    assert call("ask", *GREEDY, stdin="How do I use two cards?\n").stdout == asked
+    assert call("ask", *GREEDY, "How do I use", "-", stdin="two cards?").stdout == asked
     # With a prompt stdin is left alone: it may belong to the loop around the command.
-    assert run("ask", "How do I use two cards?", *GREEDY, stdin="other").stdout == asked
-    assert run("ask", stdin=b"\xff\xfe not UTF-8").returncode == 0
+    assert call("ask", "How do I use two cards?", *GREEDY, stdin="other").stdout == asked
+    assert call("ask", stdin="\udcff\udcfe not UTF-8").returncode == 0
 
 
 def test_options_may_be_spelt_as_in_the_older_demos(shared_daemon: DaemonFacts) -> None:
-    new = run("ask", "你好", "--generation-mode", "penalty_sample", "--top-p", "0.7", "--seed", "1")
-    old = run("ask", "你好", "--generation_mode", "penalty_sample", "--top_p", "0.7", "--seed", "1")
+    new = call(
+        "ask", "你好", "--generation-mode", "penalty_sample", "--top-p", "0.7", "--seed", "1"
+    )
+    old = call(
+        "ask", "你好", "--generation_mode", "penalty_sample", "--top_p", "0.7", "--seed", "1"
+    )
     assert new.returncode == old.returncode == 0
     assert new.stdout == old.stdout
 
@@ -82,7 +86,7 @@ def test_every_setting_reaches_the_daemon(tmp_path: Path) -> None:
     words = [str(word) for pair in given.items() for word in pair]
     words += ["--stop", "a", "--stop", "b", "--logit-bias", "42:-5", "--logit-bias", "43:1.5"]
     with ScriptedDaemon(tmp_path, script) as daemon:
-        told = run("ask", "hi", "--system", "Be brief.", "--endpoint", daemon.endpoint, *words)
+        told = call("ask", "hi", "--system", "Be brief.", "--endpoint", daemon.endpoint, *words)
         (request,) = daemon.heard(Chat)
     assert (told.returncode, told.stdout, told.stderr) == (0, "yes\n", "")
     sampling = request.sampling
@@ -156,7 +160,7 @@ def test_a_model_cannot_control_the_terminal(tmp_path: Path) -> None:
         with Terminal(*words) as terminal:
             terminal.expect("a]0;title31mb\r\n")
             assert terminal.end() == 0
-        assert run(*words).stdout == "a\x1b]0;title\x07\x9b31mb\n"  # a pipe gets what was said
+        assert call(*words).stdout == "a\x1b]0;title\x07\x9b31mb\n"  # a pipe gets what was said
 
 
 def test_a_stdout_that_cannot_show_chinese(shared_daemon: DaemonFacts) -> None:
@@ -186,11 +190,11 @@ def test_two_at_once_from_one_loaded_model(launch: Launch) -> None:
 
 
 def test_status_for_people(shared_daemon: DaemonFacts) -> None:
-    told = run("status")
+    told = call("status")
     assert (told.returncode, told.stderr) == (0, "")
     assert f"default, ready, pid {shared_daemon.pid}" in told.stdout
     assert "1 replica on the CPU" in told.stdout
-    assert run("ps").stdout.splitlines()[1:4] == told.stdout.splitlines()[1:4]
+    assert call("ps").stdout.splitlines()[1:4] == told.stdout.splitlines()[1:4]
 
 
 def test_a_question_in_a_session(shared_daemon: DaemonFacts) -> None:
@@ -207,14 +211,14 @@ def test_sessions(shared_daemon: DaemonFacts) -> None:
         client.chat("你好", session=session)
     newest = facts("sessions", "list", "--limit", "1")[0]
     assert (newest["session"], newest["title"]) == (session, "你好")
-    assert run("sessions", "show", session).stdout.startswith("[user] 你好\n[assistant] ")
+    assert call("sessions", "show", session).stdout.startswith("[user] 你好\n[assistant] ")
     assert len(facts("sessions", "show", session)["tree"]) == 2
     assert facts("sessions", "rename", session, "问候") == {"session": session, "title": "问候"}
-    listed = run("sessions", "list").stdout.splitlines()
+    listed = call("sessions", "list").stdout.splitlines()
     assert listed[0].split() == ["session", "updated", "messages", "title"]
     assert any(line.startswith(session) and line.endswith("问候") for line in listed)
     assert facts("sessions", "delete", session) == {"deleted": [session]}
-    assert run("sessions", "show", session).returncode == 1
+    assert call("sessions", "show", session).returncode == 1
 
 
 def test_the_shell_sentence_of_the_readme(shared_daemon: DaemonFacts) -> None:
@@ -229,6 +233,6 @@ def test_the_shell_sentence_of_the_readme(shared_daemon: DaemonFacts) -> None:
 
 @pytest.mark.parametrize("overflow", ["error", "drop_oldest"])
 def test_a_question_that_does_not_fit(shared_daemon: DaemonFacts, overflow: str) -> None:
-    done = run("ask", "--overflow", overflow, stdin="word " * 4000)
+    done = call("ask", "--overflow", overflow, stdin="word " * 4000)
     assert (done.returncode, done.stdout) == (1, "")
     assert "tokens" in done.stderr

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from support.cli import ALT_ENTER, CTRL_C, CTRL_D, ENTER, PROMPT, Terminal, run
+from support.cli import ALT_ENTER, CTRL_C, CTRL_D, ENTER, PROMPT, Terminal, call
 from support.scripted_daemon import ScriptedDaemon, accepted, done, text
 
 from glmd.chat import Message
@@ -33,7 +33,7 @@ def newest(client: Client) -> list[StoredMessage]:
 
 
 def test_piped_lines_are_turns_of_one_conversation(client: Client) -> None:
-    told = run("chat", *GREEDY, stdin="你好\n\nWhat is\\\nglmd?\n")
+    told = call("chat", *GREEDY, stdin="你好\n\nWhat is\\\nglmd?\n")
     assert (told.returncode, told.stderr) == (0, "")
     turns = [stored.content for stored in newest(client)]
     assert [turn.role for turn in turns] == ["user", "assistant"] * 2
@@ -43,19 +43,19 @@ def test_piped_lines_are_turns_of_one_conversation(client: Client) -> None:
 
 @pytest.mark.parametrize("word", ["exit", "quit", "q", "/exit", "/quit"])
 def test_words_that_leave(shared_daemon: DaemonFacts, word: str) -> None:
-    told = run("chat", stdin=f"{word}\n你好\n")
+    told = call("chat", stdin=f"{word}\n你好\n")
     assert (told.returncode, told.stdout) == (0, "")
 
 
 def test_words_that_begin_anew(client: Client) -> None:
     before = len(client.sessions.list(limit=500))
     words = ("clear", "new", "/new", "/clear")
-    run("chat", "--max-new-tokens", "1", stdin="你好\n" + "".join(f"{w}\n你好\n" for w in words))
+    call("chat", "--max-new-tokens", "1", stdin="你好\n" + "".join(f"{w}\n你好\n" for w in words))
     assert len(client.sessions.list(limit=500)) == before + 5
 
 
 def test_an_error_ends_a_piped_conversation(shared_daemon: DaemonFacts) -> None:
-    told = run("chat", "--overflow", "error", stdin="word " * 4000 + "\n你好\n")
+    told = call("chat", "--overflow", "error", stdin="word " * 4000 + "\n你好\n")
     assert (told.returncode, told.stdout) == (1, "")
     assert told.stderr
 
@@ -74,7 +74,7 @@ def test_settings_change_and_are_shown(shared_daemon: DaemonFacts) -> None:
         "/dance",
         "/help",
     ]
-    told = run("chat", stdin="\n".join(said))
+    told = call("chat", stdin="\n".join(said))
     assert (told.returncode, told.stdout) == (0, "")
     lines = told.stderr.splitlines()
     assert lines[0] == "temperature = 0.3"
@@ -93,7 +93,7 @@ def test_settings_change_and_are_shown(shared_daemon: DaemonFacts) -> None:
 
 
 def test_instructions_come_first(client: Client) -> None:
-    run("chat", "--system", "Be brief.", stdin="你好\n/system Be long.\n你好\n你好\n")
+    call("chat", "--system", "Be brief.", stdin="你好\n/system Be long.\n你好\n你好\n")
     turns = [stored.content for stored in newest(client)]
     assert [turn.role for turn in turns] == ["system", *["user", "assistant"] * 2]
     assert turns[0].content == "Be long."
@@ -102,7 +102,7 @@ def test_instructions_come_first(client: Client) -> None:
 
 
 def test_retry_is_another_branch(client: Client) -> None:
-    told = run("chat", "--max-new-tokens", "8", stdin="/retry\n你好\n/retry\nWhat?\n")
+    told = call("chat", "--max-new-tokens", "8", stdin="/retry\n你好\n/retry\nWhat?\n")
     assert "Nothing has been asked yet." in told.stderr
     question, first, second, next_question = newest(client)[:4]
     assert first.parent == second.parent == question.message
@@ -112,8 +112,8 @@ def test_retry_is_another_branch(client: Client) -> None:
 def test_going_on_in_a_session(client: Client) -> None:
     session = client.sessions.new().session
     client.chat("你好", session=session)
-    run("chat", *GREEDY, "--session", session, stdin="/retry\n你好\n")
-    told = run("chat", stdin=f"/sessions\n/open {session}\n/open\n/open nothing\n")
+    call("chat", *GREEDY, "--session", session, stdin="/retry\n你好\n")
+    told = call("chat", stdin=f"/sessions\n/open {session}\n/open\n/open nothing\n")
     assert told.returncode == 1
     assert f"  {session}  你好" in told.stderr
     assert "Going on in: 你好" in told.stderr
@@ -225,7 +225,7 @@ def talkative(daemon: ScriptedDaemon, request: AnyRequest) -> None:
 def test_settings_are_used(tmp_path: Path) -> None:
     said = "one\n/set temperature 0.5\n/set stop END\ntwo\n/set temperature\nthree\n"
     with ScriptedDaemon(tmp_path, talkative) as daemon:
-        run("chat", "--endpoint", daemon.endpoint, "--top-k", "9", stdin=said)
+        call("chat", "--endpoint", daemon.endpoint, "--top-k", "9", stdin=said)
         requests = daemon.heard(Chat, 3)
     assert [request.sampling.temperature for request in requests] == [None, 0.5, None]
     assert [request.sampling.top_k for request in requests] == [9, 9, 9]
@@ -241,7 +241,7 @@ def test_turns_left_out_and_limits_are_told(tmp_path: Path) -> None:
             talkative(daemon, request)
 
     with ScriptedDaemon(tmp_path, script) as daemon:
-        told = run("chat", "--endpoint", daemon.endpoint, stdin="你好\n")
+        told = call("chat", "--endpoint", daemon.endpoint, stdin="你好\n")
         assert daemon.heard(Chat)[0].overflow == "drop_oldest"
     assert told.stdout == "so\n"
     assert "2 oldest messages no longer fit" in told.stderr

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.cli import CTRL_C, Terminal, beside, facts, run
+from support.cli import CTRL_C, Terminal, beside, call, facts, run
 from support.daemons import Homes
 
 from glmd import control, paths
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.timeout(180)  # several daemons in one test, on a machi
 def test_from_start_to_stop(homes: Homes) -> None:
     first = facts("start", "--threads", "1", "--mode", "int8", "--slots", "3")
     assert first["already_running"] is False
-    again = run("start")
+    again = call("start")
     assert again.returncode == 0
     assert f"already serves {first['model']} on cpu (pid {first['pid']})" in again.stdout
 
@@ -36,7 +36,7 @@ def test_from_start_to_stop(homes: Homes) -> None:
 
     stopped = facts("stop")
     assert stopped == {"name": "default", "stopped": True, "pid": second["pid"]}
-    assert run("stop").returncode == 3
+    assert call("stop").returncode == 3
     homes.check_nothing_left()
 
 
@@ -45,10 +45,10 @@ def test_daemons_by_name(homes: Homes) -> None:
     two = facts("start", "--name", "two", "--threads", "1")
     assert one["pid"] != two["pid"]
     assert facts("status", "--name", "two")["pid"] == two["pid"]
-    assert "No daemon named default" in run("status").stderr
-    assert run("stop", "--name", "one").stdout == "The daemon one has stopped.\n"
-    assert run("ask", "--name", "two", "你好").returncode == 0
-    assert run("stop", "--name", "two", "--now").returncode == 0
+    assert "No daemon named default" in call("status").stderr
+    assert call("stop", "--name", "one").stdout == "The daemon one has stopped.\n"
+    assert call("ask", "--name", "two", "你好").returncode == 0
+    assert call("stop", "--name", "two", "--now").returncode == 0
     homes.check_nothing_left()
 
 
@@ -59,7 +59,7 @@ def test_a_start_that_fails_says_why(homes: Homes, tmp_path: Path) -> None:
         (["--devid", "0"], "--devid"),
         (["--listen", "somewhere"], "somewhere"),
     ):
-        told = run("start", *words)
+        told = call("start", *words)
         assert (told.returncode, told.stdout) == (1, ""), told
         assert complaint in told.stderr
         assert "Traceback" not in told.stderr
@@ -88,12 +88,12 @@ def test_in_the_foreground(homes: Homes) -> None:
 
 
 def test_the_log(homes: Homes) -> None:
-    assert run("logs").returncode == 1
+    assert call("logs").returncode == 1
     log = paths.log_file("default")
     log.parent.mkdir(parents=True)
     log.write_text("".join(f"line {number}\n" for number in range(100)))
-    assert run("logs", "-n", "2").stdout == "line 98\nline 99\n"
-    assert len(run("logs").stdout.splitlines()) == 50
+    assert call("logs", "-n", "2").stdout == "line 98\nline 99\n"
+    assert len(call("logs").stdout.splitlines()) == 50
 
 
 def test_the_log_is_followed_behind_a_rotation(homes: Homes) -> None:
