@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -91,8 +90,9 @@ def settings_options(function: F) -> F:
 def launch(settings: DaemonSettings, *, as_json: bool) -> None:
     """Start the daemon, show how far the load is, and say what serves."""
     from glmd import control
+    from glmd.frontends.cli.load_bar import LoadBar
 
-    with _Bar() as bar:
+    with LoadBar() as bar:
         started = control.start_daemon(settings, bar.show)
     facts = started.facts
     if as_json:
@@ -114,37 +114,3 @@ def launch(settings: DaemonSettings, *, as_json: bool) -> None:
     )
     if started.already:
         note("`glmd restart` gives it other settings.")
-
-
-class _Bar:
-    """A progress bar on stderr while a model loads; nothing without a terminal."""
-
-    def __init__(self) -> None:
-        self._progress: Any = None
-        self._task: Any = None
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        if self._progress is not None:
-            self._progress.stop()
-
-    def show(self, done: int, total: int) -> None:
-        if not sys.stderr.isatty():
-            return
-        if self._progress is None:
-            from rich.console import Console
-            from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
-
-            self._progress = Progress(
-                "loading the model",
-                BarColumn(),
-                DownloadColumn(binary_units=True),
-                TimeRemainingColumn(),
-                console=Console(stderr=True),
-                transient=True,
-            )
-            self._progress.start()
-            self._task = self._progress.add_task("", total=total)
-        self._progress.update(self._task, completed=done, total=total)

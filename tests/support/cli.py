@@ -17,7 +17,8 @@ import pexpect
 
 from glmd.frontends.cli import app
 
-GLMD = [sys.executable, "-I", "-m", "glmd"]
+PYTHON = [sys.executable, "-I"]
+GLMD = [*PYTHON, "-m", "glmd"]
 PATIENCE = 40.0  # seconds, for a machine that is busy with other things
 
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -80,12 +81,12 @@ def beside(*words: str) -> Iterator[subprocess.Popen[bytes]]:
 class Terminal:
     """It on a terminal: `type` as a person does, `expect` what is shown."""
 
-    def __init__(self, *words: str, **environment: str) -> None:
+    def __init__(self, *words: str, program: list[str] | None = None, **environment: str) -> None:
         # The terminal of a test does not answer when it is asked where its cursor is.
         settings = {"PROMPT_TOOLKIT_NO_CPR": "1", "TERM": "xterm", **environment}
         self.child = pexpect.spawn(
-            GLMD[0],
-            [*GLMD[1:], *words],
+            PYTHON[0],
+            [*(program or GLMD)[1:], *words],
             env={**os.environ, **settings},
             encoding="utf-8",
             timeout=PATIENCE,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
-from support.cli import CTRL_C, Terminal, beside, call, facts, run
+from support.cli import CTRL_C, PYTHON, Terminal, beside, call, facts, run
 from support.daemons import Homes
 
 from glmd import control, paths
@@ -66,10 +67,24 @@ def test_a_start_that_fails_says_why(homes: Homes, tmp_path: Path) -> None:
     homes.check_nothing_left()
 
 
-def test_the_load_is_shown_on_a_terminal(homes: Homes) -> None:
-    with Terminal("start", "--threads", "1", "--mode", "int4") as terminal:
-        terminal.expect("serves")
+LOADING = """
+from glmd.frontends.cli.load_bar import LoadBar
+with LoadBar() as bar:
+    bar.show(0, 0)
+    bar.show(1 << 20, 4 << 20)
+    bar.show(3 << 20, 4 << 20)
+print("over")
+"""
+
+
+def test_the_load_is_shown_on_a_terminal() -> None:
+    with Terminal("-c", LOADING, program=PYTHON) as terminal:
+        assert "0/0" not in terminal.expect("loading the model")
+        terminal.expect("3.0/4.0 MiB")
+        terminal.expect(r"\x1b\[2Kover")  # where the bar was
         assert terminal.end() == 0
+    done = subprocess.run([*PYTHON, "-c", LOADING], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("over\n", "")
 
 
 def test_in_the_foreground(homes: Homes) -> None:
