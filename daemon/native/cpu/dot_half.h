@@ -36,8 +36,16 @@ template <int G>
 void half_tokens(const float* x, std::size_t x_stride, int tokens, HalfPanel w, std::size_t columns,
                  float* out, std::size_t out_stride) {
   constexpr int kTile = 6;  // with two row groups: 12 accumulators, the most that 16 registers hold
-  for (; tokens >= kTile; tokens -= kTile, x += kTile * x_stride, out += kTile * out_stride) {
+  for (; tokens >= kTile + 3 || tokens == kTile; tokens -= kTile) {
     half_tile<kTile, G>(x, x_stride, w, columns, out, out_stride);
+    x += kTile * x_stride;
+    out += kTile * out_stride;
+  }
+  if (tokens > kTile) {  // 7 or 8: two middling tiles instead of a full and a tiny one
+    half_tile<4, G>(x, x_stride, w, columns, out, out_stride);
+    x += 4 * x_stride;
+    out += 4 * out_stride;
+    tokens -= 4;
   }
   switch (tokens) {
     case 5:
