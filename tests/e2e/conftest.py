@@ -8,9 +8,7 @@ import pytest
 from support.checkpoints import Shape, write_checkpoint
 
 # Big enough that an engine is not done with everything before a kill reaches it.
-SHAPE = Shape(
-    layers=2, hidden=256, heads=8, head_dim=32, ffn=512, vocab=2304, seq_length=1024
-)
+SHAPE = Shape(layers=2, hidden=256, heads=8, head_dim=32, ffn=512, vocab=2304, seq_length=1024)
 
 
 @pytest.fixture(scope="session")

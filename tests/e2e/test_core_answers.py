@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-import glmd
 import psutil
 import pytest
 from support.daemons import Homes
 from support.engine_processes import engine_pid, frozen, until
 
+import glmd
 from glmd import control, facts, paths
 from glmd.errors import Code, GlmdError
 from glmd.facts import DaemonFacts

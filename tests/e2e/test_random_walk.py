@@ -274,9 +274,7 @@ def test_whatever_clients_do(
     replicas: int,
     record_property: Callable[[str, object], None],
 ) -> None:
-    facts = launch(
-        model=str(model), slots=SLOTS // replicas, replicas=replicas, max_queue=QUEUE
-    )
+    facts = launch(model=str(model), slots=SLOTS // replicas, replicas=replicas, max_queue=QUEUE)
     walk = Walk(facts.endpoints[0], seed, replicas)
     walk.run()
     ways = walk.check(right)

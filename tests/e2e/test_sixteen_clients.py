@@ -8,10 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import glmd
 import pytest
 from support.daemons import Homes, Launch
 from support.engine_processes import engine_pid, frozen, kill_engine, until
+
+import glmd
 
 Answer = tuple[Any, ...]
 OnTokens = Callable[[int], None]
@@ -75,7 +76,10 @@ def together(on_tokens: OnTokens) -> list[Answer]:
     clients = [glmd.Client(principal=f"client {number % 5}") for number in range(16)]
     try:
         with ThreadPoolExecutor(16) as threads:
-            asked = [threads.submit(ask, *each, on_tokens) for each in zip(clients, range(16))]
+            asked = [
+                threads.submit(ask, client, number, on_tokens)
+                for number, client in enumerate(clients)
+            ]
             return [future.result() for future in asked]
     finally:
         for client in clients:

@@ -7,15 +7,17 @@ and then the daemon's own figures are the evidence, and the order in which the p
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from concurrent.futures import ThreadPoolExecutor
 
-import glmd
 import psutil
 import pytest
 from support.daemons import Homes
 from support.engine_processes import engine_pid, frozen, until
 from support.shell import shell
+
+import glmd
 
 QUESTIONS = ["你好", "How do I use two cards?"]
 BOTH = '(glmd ask 你好 --json & glmd ask "How do I use two cards?" --json & wait)'
@@ -76,5 +78,5 @@ async def test_pieces_of_both_come_in_turns(homes: Homes, replicas: int) -> None
                 pass
         await asyncio.gather(*asked)
     assert len(order) > 100
-    turns = sum(a != b for a, b in zip(order, order[1:], strict=False))
+    turns = sum(a != b for a, b in itertools.pairwise(order))
     assert turns >= 20, f"{turns} turns among {len(order)} pieces"
