@@ -38,6 +38,14 @@ def test_a_call_survives_being_written(arguments: dict[str, Any]) -> None:
     assert parse_call(*format_call(call), {"f"}) == call
 
 
+@pytest.mark.parametrize(
+    "key", ["℘", "a·b", "ｆull", "ﬁ", "from", "_keyword_x", "", "a b", "1", "é"]
+)
+def test_any_name_of_an_argument_survives(key: str) -> None:
+    call = ToolCall("f", {key: 1, "b": 2})
+    assert parse_call(*format_call(call), {"f"}) == call
+
+
 @given(st.text())
 def test_code_survives_being_written(code: str) -> None:
     call = ToolCall("interpreter", {"code": code})

@@ -310,6 +310,22 @@ async def test_cancel_while_the_session_is_busy(
     assert (await client.chat(session=session)).text() == "one"
 
 
+async def test_cancel_while_the_prompt_is_made(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = make(said("one"))
+    original = Running._prepare
+
+    async def cancelled_meanwhile(*arguments: Any) -> Any:
+        running.cancel()
+        return await original(*arguments)
+
+    monkeypatch.setattr(Running, "_prepare", cancelled_meanwhile)
+    running, outlet = client.begin(Chat(id="1", messages=[HELLO]))
+    await running.finished.wait()
+    assert outlet.ending.finish_reason == "cancelled"
+    assert outlet.accepted_with is None
+    assert client.pool.tickets == []
+
+
 async def test_cancel_while_the_model_loads(make: Make) -> None:
     client = make(said("one"))
     client.pool.model = None
