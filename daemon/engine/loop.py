@@ -169,8 +169,8 @@ class Loop:
             return
         finally:
             self._inbox.end()
-        if any(work.sequence.prefilling for work in call):
-            self._pace.measured(sum(w.n for w in call), time.monotonic() - start)
+        prompt_tokens = sum(work.n for work in call if work.sequence.prefilling)
+        self._pace.measured(prompt_tokens, time.monotonic() - start)
         following = iter(results)
         for work in call:
             mine = [next(following) for _ in range(work.n if work.sequence.scored else 1)]
