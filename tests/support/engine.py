@@ -94,6 +94,11 @@ class EngineChild:
         self.events.append(event)
         return event
 
+    def hear(self) -> None:
+        """Receive what has been sent so far."""
+        while self._unread or select.select([self.socket], [], [], 0)[0]:
+            self.receive()
+
     def until(self, kind: type[E], accept: Callable[[E], bool] = lambda event: True) -> E:
         """Receive up to and including the first event of a kind that is accepted."""
         while True:
