@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
+from support.tokenizers import nano
 
-from glmd.chat import ToolCall
+from glmd.chat import Message, ToolCall
 from glmd.daemon.engine.messages import Logprob, Token
 from glmd.daemon.pool.job import Job, Listener
+from glmd.daemon.request.requests import Requests
+from glmd.daemon.request.running import Running
+from glmd.daemon.sessions.store import SessionStore
 from glmd.errors import GlmdError
 from glmd.wire.replies import Call, Ending, Phase, Text, TokenLogprob, ToolResult, Usage
+from glmd.wire.requests import Chat, Complete
+
+HELLO = Message("user", "hello")
 
 
 class RecordingOutlet:
@@ -173,3 +180,32 @@ class ScriptedPool:
     async def over(self) -> None:
         """Wait until nothing plays; raises what a listener raised."""
         await asyncio.gather(*self._tasks)
+
+
+class ScriptedClient:
+    """Sends requests to a pool with these scripts."""
+
+    def __init__(self, sessions: SessionStore, *scripts: Sequence[int], **model: Any) -> None:
+        self.pool = ScriptedPool(*scripts, model=ScriptedModel(**model))
+        self.requests = Requests(nano(), self.pool, sessions)
+
+    def begin(self, request: Chat | Complete) -> tuple[Running, RecordingOutlet]:
+        outlet = RecordingOutlet()
+        return self.requests.start(request, "me", outlet), outlet
+
+    async def ask(self, request: Chat | Complete) -> RecordingOutlet:
+        running, outlet = self.begin(request)
+        await running.finished.wait()
+        await self.pool.over()
+        return outlet
+
+    async def chat(self, *messages: Message, **fields: Any) -> RecordingOutlet:
+        return await self.ask(Chat(id="1", messages=list(messages or [HELLO]), **fields))
+
+
+Make = Callable[..., ScriptedClient]
+
+
+def said(text: str) -> list[int]:
+    """A plain answer as the model writes it: its line of metadata, its content, the end."""
+    return [*nano().encode("\n"), *nano().encode(text), nano().special["<|user|>"]]

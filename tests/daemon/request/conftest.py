@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 from support.checkpoints import NANO, Shape, write_checkpoint
+from support.requests import Make, ScriptedClient
 
 from glmd.daemon.sessions.store import SessionStore
 
@@ -24,3 +26,19 @@ async def sessions(tmp_path: Path) -> AsyncIterator[SessionStore]:
     store = SessionStore(tmp_path / "sessions.db")
     yield store
     await store.close()
+
+
+@pytest.fixture
+async def make(sessions: SessionStore) -> AsyncIterator[Make]:
+    """Makes clients of scripted pools; in the end nothing may play on, and no listener have raised
+    anything."""
+    clients: list[ScriptedClient] = []
+
+    def make(*scripts: Sequence[int], **model: Any) -> ScriptedClient:
+        clients.append(ScriptedClient(sessions, *scripts, **model))
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        client.pool.gate.set()
+        await client.pool.over()
