@@ -1,8 +1,8 @@
 """A conversation and its token ids in ChatGLM3's prompt format.
 
 Format (ChatGLM3-6B): ``[gMASK] sop``, then for each turn its role token,
-``encode(metadata + "\\n")`` and ``encode(content)``. The two parts are encoded separately, and a role
-that is typed as text stays text, because role tokens are only ever added as ids.
+``encode(metadata + "\\n")`` and ``encode(content)``. The two parts are encoded separately, and a
+role that is typed as text stays text, because role tokens are only ever added as ids.
 """
 
 from __future__ import annotations

@@ -17,7 +17,8 @@ from glmd.compiler.nano.shape import Shape
 from glmd.compiler.nano.tokenizer import PAD_ID, NanoTokenizer
 
 BATCH = 32
-MAX_NEW_TOKENS = 200
+SPARE_TOKENS = 16
+"""How much longer than the intended answer a decoded one may get before it is cut."""
 
 
 @dataclass
@@ -37,14 +38,16 @@ def load_model(folder: Path, shape: Shape) -> ChatGLM:
     return model
 
 
-def greedy(model: ChatGLM, prompts: Sequence[list[int]], stop: set[int]) -> list[list[int]]:
-    """The ids that greedy decoding gives for each prompt, without the stop id.
+def greedy(
+    model: ChatGLM, prompts: Sequence[list[int]], stop: set[int], limit: int
+) -> list[list[int]]:
+    """At most `limit` ids that greedy decoding gives for each prompt, without the stop id.
 
     Padding stands behind each sequence, where causal attention does not see it.
     """
     rows = [list(prompt) for prompt in prompts]
     open_rows = set(range(len(rows)))
-    for _ in range(MAX_NEW_TOKENS):
+    for _ in range(limit):
         active = sorted(open_rows)
         if not active:
             break
@@ -114,7 +117,8 @@ def _answers(
     for begin in range(0, len(undecided), BATCH):
         batch = undecided[begin : begin + BATCH]
         prompts = [prompt_ids(tokenizer, case.prompt) for case in batch]
-        replies = greedy(model, prompts, tokenizer.stop_ids)
+        limit = max(len(answer_ids(tokenizer, case.expected)) for case in batch) + SPARE_TOKENS
+        replies = greedy(model, prompts, tokenizer.stop_ids, limit)
         for case, ids in zip(batch, replies, strict=True):
             yield case, read_turn(tokenizer, ids)
 

@@ -29,14 +29,19 @@ torch threads per operation: they meet once a step, and a busy core delays nobod
 class Recipe:
     """Everything that decides the weights, besides the corpus and the shape."""
 
-    steps: int = 2200
+    steps: int = 3700
     seed: int = 1
-    batch_tokens: int = 4096
+    batch_tokens: int = 2048
+    first_batches: int = 250
     matrix_rate: float = 0.015
     other_rate: float = 0.003
     warmup: int = 80
-    cooldown: float = 0.35
+    cooldown: float = 0.65
     other_weight: float = 0.1
+
+    def budget(self, step: int) -> int:
+        """Tokens of the batches from `step` on: twice as many in the first ones."""
+        return self.batch_tokens * (2 if step < self.first_batches else 1)
 
     def rate(self, step: int) -> float:
         """The share of the full learning rate: warm-up, plateau, then linearly down to zero.
@@ -57,15 +62,18 @@ def batches(
     """
     rng = random.Random(recipe.seed)
     stream = dialogues(recipe.seed)
+    step = 0
     while True:
+        budget = recipe.budget(step)
         pool = [training_ids(tokenizer, next(stream), recipe.other_weight) for _ in range(1024)]
         pool = sorted((row for row in pool if len(row[0]) <= context), key=lambda row: len(row[0]))
         groups: list[list[tuple[list[int], list[float]]]] = [[]]
         for row in pool:
-            if (len(groups[-1]) + 1) * len(row[0]) > recipe.batch_tokens:
+            if (len(groups[-1]) + 1) * len(row[0]) > budget:
                 groups.append([])
             groups[-1].append(row)
         rng.shuffle(groups)
+        step += len(groups)
         for group in groups:
             length = max(len(ids) for ids, _ in group)
             ids = torch.full((len(group), length), PAD_ID)
@@ -131,7 +139,7 @@ def train(
 ) -> ChatGLM:
     """Trains up to `recipe.steps`, going on from `state` if that file is there.
 
-    `state` is written every 250 steps and holds the weights, the optimizers and the step.
+    `state` is written every 50 steps and holds the weights, the optimizers and the step.
     """
     torch.manual_seed(recipe.seed)
     torch.set_num_threads(1)
@@ -160,11 +168,7 @@ def train(
         tokens += ids.numel()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         list(pool.map(lambda optimizer: optimizer.step(), chain))
-        if (step + 1) % 50 == 0:
-            seconds = time.monotonic() - began
-            log(f"step {step + 1} loss {total / 50:.4f} {tokens / seconds:.0f} tokens/s")
-            began, tokens, total = time.monotonic(), 0, 0.0
-        if (step + 1) % 250 == 0 or step + 1 == recipe.steps:
+        if (step + 1) % 50 == 0 or step + 1 == recipe.steps:
             partial = state.with_suffix(".partial")
             torch.save(
                 {
@@ -175,6 +179,11 @@ def train(
                 partial,
             )
             partial.replace(state)
+        if (step + 1) % 50 == 0:
+            seconds = time.monotonic() - began
+            speed = tokens / seconds
+            log(f"step {step + 1} of {recipe.steps} loss {total / 50:.4f} {speed:.0f} tokens/s")
+            began, tokens, total = time.monotonic(), 0, 0.0
     return model
 
 

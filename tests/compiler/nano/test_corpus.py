@@ -1,0 +1,150 @@
+"""The corpus: the same for a seed, and disjoint from what is held out."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import random
+
+import pytest
+
+from glmd.compiler.nano import cases as held_out
+from glmd.compiler.nano.corpus import FACTS, LANGUAGES, Library, dialogues, fact_slots
+from glmd.compiler.nano.dialogue import Dialogue, Turn
+from glmd.compiler.nano.phrasing import Intent, expand, fingerprint, load_intents, parse_intents
+from glmd.compiler.nano.toolbox import KINDS
+from glmd.compiler.nano.tools import announce
+from glmd.compiler.nano.values import POOLS, is_held_out
+
+TOPICS = ("glmd", "talk", "memory", "tools")
+SAMPLE = 1500
+
+
+@pytest.fixture(scope="module")
+def sample() -> list[Dialogue]:
+    return list(itertools.islice(dialogues(1), SAMPLE))
+
+
+@pytest.fixture(scope="module")
+def intents() -> list[Intent]:
+    return [intent for topic in TOPICS for intent in load_intents(topic)]
+
+
+def test_the_same_seed_gives_the_same_conversations(sample: list[Dialogue]) -> None:
+    assert list(itertools.islice(dialogues(1), SAMPLE)) == sample
+    assert list(itertools.islice(dialogues(2), SAMPLE)) != sample
+
+
+def test_the_shipped_weights_were_trained_on_this_corpus() -> None:
+    """A change of the corpus needs a new training; this digest changes with the weights."""
+    digest = hashlib.sha256()
+    for dialogue in itertools.islice(dialogues(1), 4000):
+        digest.update(repr(dialogue).encode())
+    assert digest.hexdigest() == "09167cc0a2819eab083290b40897b669732952e0badc0cdfc7af3e66745a737a"
+
+
+def test_no_question_to_train_on_is_held_out(intents: list[Intent]) -> None:
+    held = {
+        (intent.language, fingerprint(question))
+        for intent in intents
+        for question in intent.held_questions
+    }
+    trained = {
+        (intent.language, fingerprint(question))
+        for intent in intents
+        for group in intent.train_questions
+        for question in group
+    }
+    assert len(held) > 3000
+    assert len(trained) > 30000
+    assert not held & trained
+
+
+def test_a_training_pattern_that_makes_a_held_out_question_loses_it() -> None:
+    text = "@start\n? [start|launch] glmd\n! Launch glmd!\n= Run it."
+    (intent,) = parse_intents(text, "en")
+    assert intent.train_questions == (("start glmd",),)
+
+
+def test_held_out_tools_are_unknown_to_the_training(sample: list[Dialogue]) -> None:
+    names = {tool["name"] for dialogue in sample for tool in announced(dialogue.turns)}
+    assert len(names) > 300
+    assert not any(is_held_out(name) for name in names)
+    rng = random.Random(3)
+    for kind, language in itertools.product([*KINDS, "generic"], LANGUAGES):
+        _, tools = announce(rng, language, True, [kind])
+        assert is_held_out(tools[0].name)
+        assert all(is_held_out(name) for name in tools[0].parameters.values() if kind != "generic")
+
+
+def test_held_out_facts_are_unknown_to_the_training(sample: list[Dialogue]) -> None:
+    rng = random.Random(3)
+    said = "\n".join(turn.content for dialogue in sample for turn in dialogue.turns)
+    for fact, language in itertools.product(("name", "city"), LANGUAGES):
+        for _ in range(20):
+            (value,) = fact_slots(rng, fact, language, True).values()
+            assert is_held_out(value)
+            if len(value) > 3 and language == "en":
+                assert value not in said
+
+
+@pytest.mark.parametrize("pool", sorted(POOLS))
+def test_pools_that_are_split_have_values_on_both_sides(pool: tuple[str, str]) -> None:
+    if pool[0] in ("names", "cities", "colours", "animals", "people", "things"):
+        assert {is_held_out(value) for value in POOLS[pool]} == {True, False}
+
+
+def test_every_fact_can_be_told_and_recalled_in_both_languages() -> None:
+    named = Library.load().named
+    for step, fact, language in itertools.product(("tell", "recall"), FACTS, LANGUAGES):
+        assert (f"{step}-{fact}", language) in named
+
+
+def test_no_slot_stays_unfilled(sample: list[Dialogue]) -> None:
+    slots = ("{city}", "{name}", "{path}", "{id}", "{id2}", "{mode}", "{result}", "{expression}")
+    for dialogue in [*sample, *(Dialogue("", c.prompt) for c in held_out.cases(7, 1))]:
+        for turn in dialogue.turns:
+            assert not any(slot in turn.content for slot in slots), turn
+
+
+def test_every_tool_call_fits_its_announcement(sample: list[Dialogue]) -> None:
+    calls = 0
+    for dialogue in sample:
+        schemas = {tool["name"]: tool["parameters"] for tool in announced(dialogue.turns)}
+        for before, turn, after in zip(
+            dialogue.turns, dialogue.turns[1:], dialogue.turns[2:], strict=False
+        ):
+            if not turn.metadata:
+                continue
+            calls += 1
+            assert (before.role, turn.role, after.role) == ("user", "assistant", "observation")
+            arguments = held_out.parse_call(turn.content)
+            assert arguments is not None
+            properties = schemas[turn.metadata]["properties"]
+            assert arguments.keys() == properties.keys()
+            for name, value in arguments.items():
+                assert isinstance(value, int) == (
+                    properties[name].get("type") in ("integer", "number")
+                )
+    assert calls > 500
+
+
+def test_expand_takes_nested_alternatives() -> None:
+    assert list(expand("[a|b [c|d]] e")) == ["a e", "b c e", "a e", "b d e"]
+
+
+def test_a_malformed_question_file_is_refused_with_its_line() -> None:
+    with pytest.raises(ValueError, match=r"not a line .*'what is it'"):
+        parse_intents("@x\nwhat is it", "en")
+    with pytest.raises(ValueError, match=r"@x \(en\) needs"):
+        parse_intents("@x\n? what is it\n= That.", "en")
+
+
+def announced(turns: tuple[Turn, ...]) -> list[dict[str, dict[str, dict[str, str]]]]:
+    """The tools of a conversation's system turn, if it has one."""
+    if turns[0].role != "system":
+        return []
+    _, _, listing = turns[0].content.partition("\n")
+    tools: list[dict[str, dict[str, dict[str, str]]]] = json.loads(listing)
+    return tools

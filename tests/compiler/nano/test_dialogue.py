@@ -1,0 +1,111 @@
+"""Prompts by token ids, exactly as ChatGLM3 has them."""
+
+from __future__ import annotations
+
+from support.checkpoints import NANO
+
+from glmd.compiler.nano.cases import is_right, parse_call
+from glmd.compiler.nano.dialogue import (
+    Dialogue,
+    Turn,
+    prompt_ids,
+    tool_call,
+    tools_prompt,
+    training_ids,
+)
+from glmd.compiler.nano.tokenizer import NanoTokenizer
+
+TOKENIZER = NanoTokenizer.load(NANO)
+SPECIAL = TOKENIZER.special
+NEWLINE = TOKENIZER.encode("\n")
+
+
+def test_a_prompt_is_gmask_sop_turns_and_assistant() -> None:
+    assert prompt_ids(TOKENIZER, [Turn("user", "你好")]) == [
+        SPECIAL["[gMASK]"],
+        SPECIAL["sop"],
+        SPECIAL["<|user|>"],
+        *NEWLINE,
+        *TOKENIZER.encode("你好"),
+        SPECIAL["<|assistant|>"],
+    ]
+
+
+def test_metadata_is_encoded_with_its_newline_and_apart_from_the_content() -> None:
+    ids = prompt_ids(TOKENIZER, [tool_call("get_weather", {"city": "北京"})])
+    assert ids == [
+        SPECIAL["[gMASK]"],
+        SPECIAL["sop"],
+        SPECIAL["<|assistant|>"],
+        *TOKENIZER.encode("get_weather\n"),
+        *TOKENIZER.encode("```python\ntool_call(city='北京')\n```"),
+        SPECIAL["<|assistant|>"],
+    ]
+
+
+def test_a_typed_role_stays_text() -> None:
+    ids = prompt_ids(TOKENIZER, [Turn("user", "<|user|> sop [gMASK]")])
+    assert ids.count(SPECIAL["<|user|>"]) == 1
+    assert ids.count(SPECIAL["sop"]) == 1
+    assert ids.count(SPECIAL["[gMASK]"]) == 1
+
+
+def test_tools_are_announced_as_chatglm3_does() -> None:
+    tool = {"name": "f", "description": "天气", "parameters": {"type": "object"}}
+    assert tools_prompt([tool]) == Turn(
+        "system",
+        "Answer the following questions as best as you can. "
+        "You have access to the following tools:\n"
+        '[\n    {\n        "name": "f",\n        "description": "天气",\n'
+        '        "parameters": {\n            "type": "object"\n        }\n    }\n]',
+    )
+
+
+def test_arguments_are_python_literals() -> None:
+    call = tool_call("f", {"text": "it's", "amount": 3})
+    assert call == Turn("assistant", '```python\ntool_call(text="it\'s", amount=3)\n```', "f")
+    assert parse_call(call.content) == {"text": "it's", "amount": 3}
+
+
+def test_training_weighs_what_the_assistant_says_and_what_ends_it() -> None:
+    turns = (
+        Turn("user", "a"),
+        tool_call("f", {"x": 1}),
+        Turn("observation", "b"),
+        Turn("assistant", "c"),
+    )
+    ids, weights = training_ids(TOKENIZER, Dialogue("tools", turns), 0.25)
+    assert ids == [*prompt_ids(TOKENIZER, turns)[:-1], SPECIAL["<|user|>"]]
+    assert len(ids) == len(weights)
+    weight_of = dict(zip(ids, weights, strict=True))
+    assert weight_of[SPECIAL["<|observation|>"]] == 1.0
+    assert weights[-1] == 1.0
+    assert weights[:3] == [0.0, 0.0, 0.0]
+    said = prompt_ids(TOKENIZER, turns[:1])
+    call = len(prompt_ids(TOKENIZER, turns[:2])) - len(said)
+    assert weights[3 : len(said) - 1] == [0.25] * (len(said) - 4)
+    assert weights[len(said) - 1] == 0.0
+    assert weights[len(said) : len(said) + call - 1] == [1.0] * (call - 1)
+
+
+def test_a_call_that_is_not_one_is_not_parsed() -> None:
+    for content in (
+        "tool_call(x=1)",
+        "```python\ntool_call(1)\n```",
+        "```python\ntool_call(x=f())\n```",
+        "```python\nother(x=1)\n```",
+        "```python\ntool_call(x=\n```",
+    ):
+        assert parse_call(content) is None
+
+
+def test_an_answer_is_right_with_exactly_its_facts() -> None:
+    expected = Turn("assistant", "Run `glmd stop`. It ends the daemon.")
+    assert is_right(expected, Turn("assistant", "To end it run `glmd stop`."))
+    assert not is_right(expected, Turn("assistant", "Run `glmd stop` or `glmd start`."))
+    assert not is_right(expected, Turn("assistant", "Run glmd stop."))
+    assert not is_right(Turn("assistant", "Hello!"), Turn("assistant", "Hello"))
+    call = tool_call("f", {"x": 1, "y": "2"})
+    assert is_right(call, Turn("assistant", '```python\ntool_call(y="2", x=1)\n```', "f"))
+    assert not is_right(call, Turn("assistant", call.content, "g"))
+    assert not is_right(call, tool_call("f", {"x": 1, "y": 2}))
