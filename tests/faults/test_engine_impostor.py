@@ -12,7 +12,7 @@ import pytest
 from support.engine import prompt
 from support.pool import ask, job, running_pool
 
-from glmd.daemon.pool import child
+from glmd.daemon.pool import Timeouts, child
 from glmd.errors import Code, EngineFailed
 
 PREAMBLE = """
@@ -33,11 +33,11 @@ def impostor(monkeypatch: pytest.MonkeyPatch):
     return install
 
 
-async def fails_in_the_end() -> str:
+async def fails_in_the_end(timeouts: Timeouts | None = None) -> str:
     """The pool gives up after three of them, with nothing left behind; why it did."""
     me = psutil.Process()
     before = me.num_fds(), len(me.children())
-    async with running_pool(Path("unused"), wait=False) as pool:
+    async with running_pool(Path("unused"), wait=False, timeouts=timeouts) as pool:
         waiting = ask(pool, job(prompt(5)))
         with pytest.raises(EngineFailed) as caught:
             await pool.ready()
@@ -61,6 +61,11 @@ async def fails_in_the_end() -> str:
 async def test_one_that_does_not_speak_the_language_is_ended(impostor, program: str) -> None:
     impostor(program)
     assert "SIGKILL" in await fails_in_the_end()
+
+
+async def test_one_that_never_gets_done_with_loading(impostor) -> None:
+    impostor("time.sleep(60)")
+    assert "SIGKILL" in await fails_in_the_end(Timeouts(load=0.2))
 
 
 async def test_one_that_leaves_at_once(impostor) -> None:
