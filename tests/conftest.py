@@ -8,4 +8,9 @@ from pathlib import Path
 # Tests share helpers as `support.…`; the tests folder itself is not a package.
 sys.path.insert(0, str(Path(__file__).parent))
 
-pytest_plugins = ["support.daemons", "support.requirements", "support.served"]
+pytest_plugins = [
+    "support.daemons",
+    "support.properties",
+    "support.requirements",
+    "support.served",
+]
