@@ -59,7 +59,6 @@ class Dry final : public Stage {
     if (multiplier_ == 0.0 || n <= allowed_length_) return;
     const Backwards text{turn.history + turn.length - 1, n};
     const std::size_t limit = since_breaker(text);
-    if (limit < allowed_length_) return;
 
     thread_local std::vector<std::size_t> lengths;
     thread_local Tally longest;  // by the token that would prolong it
@@ -86,10 +85,12 @@ class Dry final : public Stage {
   // How many ids follow the last breaker of the text; a repetition does not reach across it.
   std::size_t since_breaker(const Backwards& text) const {
     for (std::size_t i = 0; i < text.n; ++i) {
-      const auto first = std::lower_bound(breakers_.begin(), breakers_.end(), Sequence{text.at(i)});
+      // Of breakers that match at one place each begins with the one before, so the last is
+      // longest.
+      auto it = std::lower_bound(breakers_.begin(), breakers_.end(), Sequence{text.at(i)});
       std::size_t matched = 0;
-      for (auto it = first; it != breakers_.end() && it->front() == text.at(i); ++it) {
-        if (it->size() <= matched || it->size() > i + 1) continue;
+      for (; it != breakers_.end() && it->front() == text.at(i); ++it) {
+        if (it->size() > i + 1) continue;
         std::size_t j = 1;
         while (j < it->size() && (*it)[j] == text.at(i - j)) ++j;
         if (j == it->size()) matched = j;

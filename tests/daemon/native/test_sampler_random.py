@@ -45,6 +45,22 @@ def test_draw_uses_the_number_of_its_key(seed: int) -> None:
             assert draw(row, seed=seed, choice=choice, index=index) == int(number * 1000)
 
 
+def test_draw_walks_the_cumulative_distribution_in_order_of_ids() -> None:
+    """3,000 draws, each where its number falls; numbers too close to a border are left out."""
+    logits = np.random.default_rng(4).normal(0, 2, 700).astype(np.float32)
+    logits[::5] = -np.inf
+    borders = np.cumsum(reference.softmax(logits.astype(np.float64)))
+    compared = 0
+    for index in range(3000):
+        number = reference.uniform(1, 0, index, reference.DRAW_STAGE)
+        if np.abs(borders - number).min() < 1e-6:
+            continue
+        expected = int(np.searchsorted(borders, number, side="right"))
+        assert draw(logits, seed=1, choice=0, index=index) == expected
+        compared += 1
+    assert compared > 2900
+
+
 def test_xtc_uses_the_number_of_its_own_stage() -> None:
     row = np.zeros(4, np.float32)
     for first_stage in (0, 5):

@@ -75,6 +75,8 @@ HISTORY = [5, 6, 7, 8, 5, 6, 7, 9, 200, 5, 6, 7, 8, 1, 1, 1, 5, 6, 7]
         ("min_p", {"p": 0.9, "min_keep": 6}),
         ("xtc", {"probability": 1.0, "threshold": 0.05}),
         ("xtc", {"probability": 1.0, "threshold": 0.0}),
+        ("xtc", {"probability": 1.0, "threshold": 0.0, "min_keep": 1}),
+        ("xtc", {"probability": 1.0, "threshold": 0.0, "min_keep": 2}),
         ("xtc", {"probability": 1.0, "threshold": 0.001, "min_keep": 280}),
         ("temperature", {"temperature": 0.0}),
         ("temperature", {"temperature": 0.3}),
@@ -84,6 +86,26 @@ HISTORY = [5, 6, 7, 8, 5, 6, 7, 9, 200, 5, 6, 7, 8, 1, 1, 1, 5, 6, 7]
 )
 def test_stage(logits: Row, stage: tuple[str, dict[str, Any]]) -> None:
     check([stage], logits)
+
+
+@pytest.mark.parametrize(
+    ("stage", "kept"),
+    [
+        (("top_p", {"p": 0.5}), 4),
+        (("top_p", {"p": 0.5, "inclusive": False}), 3),
+        (("typical", {"p": 0.5}), 5),
+        (("min_p", {"p": 1.0}), 8),
+        (("top_n_sigma", {"n": 1.0}), 8),
+        (("xtc", {"probability": 1.0, "threshold": 0.125}), 1),
+        (("temperature", {"temperature": 0.0}), 1),
+    ],
+    ids=str,
+)
+def test_a_share_that_is_met_exactly(stage: tuple[str, dict[str, Any]], kept: int) -> None:
+    """Eight equal tokens: four hold exactly one half."""
+    logits = np.zeros(8, np.float32)
+    check([stage], logits)
+    assert np.isfinite(run([stage], logits)).sum() == kept
 
 
 @ROWS
