@@ -84,10 +84,19 @@ class Link:
             while not self._closing:
                 self._wait()
                 self._turn(context)
-            self._lose(ConnectionFailed("The client was closed."), linger_ms=200)
+            self._finish()
+
+    def _finish(self) -> None:
+        """What was cancelled is still told: a detached request would go on without."""
+        closed = ConnectionFailed("The client was closed.")
         for work in self._work:
             if isinstance(work, Exchange):
-                work.put(ConnectionFailed("The client was closed."))
+                work.put(closed)
+            elif self._channel is not None:
+                self._channel.connection.tell(work)
+        with contextlib.suppress(GlmdError):
+            self._pump()
+        self._lose(closed, linger_ms=200)
 
     def _wait(self) -> None:
         poller = zmq.Poller()

@@ -256,6 +256,16 @@ def test_a_closed_client(tmp_path: Path, connect: Faces) -> None:
             client.chat("hello")
 
 
+def test_a_cancel_is_told_before_the_client_closes(tmp_path: Path, connect: Faces) -> None:
+    with ScriptedDaemon(tmp_path, begin) as daemon:
+        for count in range(1, 11):
+            client = connect(endpoint=daemon.endpoint)
+            with client.stream("hello", detached=True) as stream:
+                daemon.heard(Chat, count)
+            client.close()
+            assert daemon.heard(Cancel, count)[-1].target == stream.id
+
+
 def test_threads_share_a_client(tmp_path: Path) -> None:
     def script(daemon: ScriptedDaemon, request: AnyRequest) -> None:
         if isinstance(request, Chat):
