@@ -38,6 +38,17 @@ def load_model(folder: Path, shape: Shape) -> ChatGLM:
     return model
 
 
+def agreed(model: ChatGLM, prompt: list[int], answer: list[int]) -> int:
+    """How many ids of `answer` greedy decoding of `prompt` gives before it leaves it.
+
+    One pass tells: an id is decoded exactly if it is the likeliest one after those before it.
+    """
+    with torch.inference_mode():
+        logits = model(torch.tensor([prompt + answer[:-1]]))[0, len(prompt) - 1 :]
+    chosen = logits.argmax(-1).tolist()
+    return next((i for i, token in enumerate(answer) if chosen[i] != token), len(answer))
+
+
 def greedy(
     model: ChatGLM, prompts: Sequence[list[int]], stop: set[int], limit: int
 ) -> list[list[int]]:
@@ -64,13 +75,6 @@ def greedy(
             else:
                 rows[index].append(token)
     return [row[len(prompt) :] for row, prompt in zip(rows, prompts, strict=True)]
-
-
-def is_greedy(model: ChatGLM, prompt: list[int], answer: list[int]) -> bool:
-    """Whether greedy decoding of `prompt` gives exactly `answer`: one pass, no decoding."""
-    with torch.inference_mode():
-        logits = model(torch.tensor([prompt + answer[:-1]]))[0, len(prompt) - 1 :]
-    return bool(logits.argmax(-1).tolist() == answer)
 
 
 def answer_ids(tokenizer: NanoTokenizer, turn: Turn) -> list[int]:
@@ -105,22 +109,29 @@ def evaluate(
 def _answers(
     model: ChatGLM, tokenizer: NanoTokenizer, held_out: Sequence[Case]
 ) -> Iterator[tuple[Case, Turn]]:
-    """Each case with the model's answer. Only answers that differ have to be decoded."""
-    undecided: list[Case] = []
+    """Each case with the model's answer. Decoding starts where the answer leaves the right one."""
+    undecided: list[tuple[Case, list[int], list[int]]] = []
     for case in held_out:
-        prompt = prompt_ids(tokenizer, case.prompt)
-        if is_greedy(model, prompt, answer_ids(tokenizer, case.expected)):
+        prompt, answer = prompt_ids(tokenizer, case.prompt), answer_ids(tokenizer, case.expected)
+        same = agreed(model, prompt, answer)
+        if same == len(answer):
             yield case, case.expected
         else:
-            undecided.append(case)
-    undecided.sort(key=lambda case: len(prompt_ids(tokenizer, case.prompt)))
+            undecided.append((case, prompt, answer[:same]))
+    undecided.sort(key=lambda entry: len(entry[1]) + len(entry[2]))
     for begin in range(0, len(undecided), BATCH):
         batch = undecided[begin : begin + BATCH]
-        prompts = [prompt_ids(tokenizer, case.prompt) for case in batch]
-        limit = max(len(answer_ids(tokenizer, case.expected)) for case in batch) + SPARE_TOKENS
-        replies = greedy(model, prompts, tokenizer.stop_ids, limit)
-        for case, ids in zip(batch, replies, strict=True):
-            yield case, read_turn(tokenizer, ids)
+        limit = max(
+            len(answer_ids(tokenizer, case.expected)) - len(same) for case, _, same in batch
+        )
+        replies = greedy(
+            model,
+            [prompt + same for _, prompt, same in batch],
+            tokenizer.stop_ids,
+            limit + SPARE_TOKENS,
+        )
+        for (case, _, same), rest in zip(batch, replies, strict=True):
+            yield case, read_turn(tokenizer, same + rest)
 
 
 def table(scores: dict[tuple[str, str], Score]) -> str:

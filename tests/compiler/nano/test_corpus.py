@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 import random
+import re
 
 import pytest
 
@@ -57,7 +58,7 @@ def test_no_question_to_train_on_is_held_out(intents: list[Intent]) -> None:
         for question in group
     }
     assert len(held) > 3000
-    assert len(trained) > 30000
+    assert len(trained) > 20000
     assert not held & trained
 
 
@@ -70,23 +71,33 @@ def test_a_training_pattern_that_makes_a_held_out_question_loses_it() -> None:
 def test_held_out_tools_are_unknown_to_the_training(sample: list[Dialogue]) -> None:
     names = {tool["name"] for dialogue in sample for tool in announced(dialogue.turns)}
     assert len(names) > 300
-    assert not any(is_held_out(name) for name in names)
+    parameters = {
+        parameter
+        for dialogue in sample
+        for tool in announced(dialogue.turns)
+        for parameter in tool["parameters"]["properties"]
+    }
     rng = random.Random(3)
-    for kind, language in itertools.product([*KINDS, "generic"], LANGUAGES):
-        _, tools = announce(rng, language, True, [kind])
-        assert is_held_out(tools[0].name)
-        assert all(is_held_out(name) for name in tools[0].parameters.values() if kind != "generic")
+    for kind, language, _ in itertools.product([*KINDS, "generic"], LANGUAGES, range(20)):
+        _, (tool,) = announce(rng, language, True, [kind])
+        assert tool.name not in names
+        assert not parameters & set(tool.schema["parameters"]["properties"])
 
 
 def test_held_out_facts_are_unknown_to_the_training(sample: list[Dialogue]) -> None:
     rng = random.Random(3)
-    said = "\n".join(turn.content for dialogue in sample for turn in dialogue.turns)
+    words = {
+        word
+        for dialogue in sample
+        for turn in dialogue.turns
+        for word in re.findall(r"\w+", turn.content)
+    }
     for fact, language in itertools.product(("name", "city"), LANGUAGES):
         for _ in range(20):
             (value,) = fact_slots(rng, fact, language, True).values()
-            assert is_held_out(value)
-            if len(value) > 3 and language == "en":
-                assert value not in said
+            # Invented words are split before they get their capital letter.
+            assert is_held_out(value) or is_held_out(value.lower())
+            assert value not in words
 
 
 @pytest.mark.parametrize("pool", sorted(POOLS))
