@@ -11,6 +11,7 @@ import asyncio
 import faulthandler
 import logging
 import os
+import resource
 import sys
 
 import msgspec
@@ -18,6 +19,8 @@ import msgspec
 from glmd.errors import GlmdError, StartFailed
 from glmd.lock import Lock
 from glmd.settings import DaemonSettings
+
+DESCRIPTORS = 65536  # a client takes one
 
 log = logging.getLogger("glmd.daemon")
 
@@ -38,6 +41,9 @@ def main() -> int:
     # The event loop gives up the GIL with every call of the socket; a thread that tokenises a long
     # text would keep it for 5 ms each time.
     sys.setswitchinterval(0.0005)
+    # On a UNIX socket libzmq 4.3.5 aborts the process when accept(2) finds no free descriptor.
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, DESCRIPTORS), most))
     Lock.inherited(arguments.lock_fd).sign()
     said = msgspec.json.decode(arguments.settings, type=DaemonSettings)
     return run(said, arguments.ready_fd)

@@ -155,7 +155,13 @@ class Core:
 
     def _say(self, state: State) -> None:
         self.facts = msgspec.structs.replace(self.facts, state=state)
-        facts.write(self.facts)
+        try:
+            facts.write(self.facts)
+        except OSError as error:
+            problem = f"{paths.facts_file(self.facts.name)} cannot be written: {error.strerror}."
+            if state != "stopping":
+                raise StartFailed(problem, hint="GLMD_RUNTIME_DIR moves it.") from None
+            log.error(problem)
         self._systemd.status(state)
         self._changed("model")
 

@@ -41,10 +41,13 @@ class DaemonFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 def read(name: str) -> DaemonFacts | None:
-    """The file as the last daemon of this name left it, which may be dead; None without one."""
+    """The file as the last daemon of this name left it, which may be dead; None without one, and
+    for one that another user has put there."""
     try:
-        data = paths.facts_file(name).read_bytes()
-        return msgspec.json.decode(data, type=DaemonFacts)
+        with paths.facts_file(name).open("rb") as file:
+            if os.fstat(file.fileno()).st_uid != os.getuid():
+                return None
+            return msgspec.json.decode(file.read(), type=DaemonFacts)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return None
 

@@ -27,7 +27,7 @@ from glmd.daemon.server.topics import Facts, Subscription, Topics
 from glmd.errors import Busy, Code, DaemonError, GlmdError, InvalidRequest, NotFound, Refused
 from glmd.keys import KeyPair
 from glmd.wire import PROTOCOL_MAX, PROTOCOL_MIN, codec
-from glmd.wire.replies import Limits, Ok, Reply, StatusReply, Welcome
+from glmd.wire.replies import Failure, Limits, Ok, Reply, StatusReply, Welcome
 from glmd.wire.requests import (
     AnyRequest,
     Attach,
@@ -174,11 +174,10 @@ class Server:
         except GlmdError as error:
             if isinstance(error, codec.Undecodable):
                 request_id = error.id
-            refusal = failure(request_id, error)
-            if connection is None:
-                self._router.send(peer, codec.encode(refusal))
-            else:
-                connection.send(refusal)
+            self._refuse(connection, peer, failure(request_id, error))
+        except Exception:
+            log.exception("A fault while handling a message.")
+            self._refuse(connection, peer, failure(request_id, _fault()))
 
     def full(self) -> None:
         if self._retry is None:
@@ -187,6 +186,12 @@ class Server:
     def disconnected(self, fd: int) -> None:
         for connection in [c for c in self._connections.values() if c.fd == fd]:
             self._drop(connection)
+
+    def _refuse(self, connection: Connection | None, peer: bytes, refusal: Failure) -> None:
+        if connection is None:
+            self._router.send(peer, codec.encode(refusal))
+        else:
+            connection.send(refusal)
 
     # -- operations ----------------------------------------------------------------------------
 
@@ -208,7 +213,7 @@ class Server:
         self.disconnected(fd)  # whoever had this descriptor before
         connection = Connection(self._router, peer, fd, hello, self._drop)
         self._connections[peer] = connection
-        log.debug("%s connected for %s.", connection.client, connection.principal)
+        log.debug("%r connected for %r.", connection.client, connection.principal)
         limits = Limits(codec.MAX_REQUEST, self._max_queue, CREDIT_TIMEOUT, DETACHED_TTL)
         connection.send(
             Welcome(
@@ -304,10 +309,7 @@ class Server:
             reply = failure(request.id, error)
         except Exception:
             log.exception("A fault while answering.")
-            reply = failure(
-                request.id,
-                DaemonError("A fault inside the daemon.", hint="The daemon's log says more."),
-            )
+            reply = failure(request.id, _fault())
         finally:
             connection.answers.pop(request.id, None)
         connection.send(reply)
@@ -320,7 +322,7 @@ class Server:
             return
         connection.lost = True
         self._served_before += connection.served
-        log.debug("%s left.", connection.client)
+        log.debug("%r left.", connection.client)
         for stream in list(connection.streams.values()):
             stream.detach()
 
@@ -354,5 +356,9 @@ class Server:
                 stream.flush()
             self._topics.tell(connection)
             if connection.overflowing:
-                log.warning("%s does not read; it is let go.", connection.client)
+                log.warning("%r does not read; it is let go.", connection.client)
                 self._drop(connection)
+
+
+def _fault() -> DaemonError:
+    return DaemonError("A fault inside the daemon.", hint="The daemon's log says more.")

@@ -80,6 +80,7 @@ class Stream:
         self._credit = credit
         self._opening: Accepted | None = None
         self._ending: Done | Failure | None = None
+        self._cancelled = False
         self._waiting = Gathered()
         self._kept: deque[Delta] = deque()
         self._kept_bytes = 0
@@ -139,6 +140,8 @@ class Stream:
             return
         self._waiting.add(choice, content)
         self.flush()
+        if self._cancelled:
+            self._waiting.clear()
         self._bound()
 
     def done(
@@ -170,8 +173,12 @@ class Stream:
         self.flush()
 
     def cancel(self) -> None:
+        """End it soon: what waits for credit is not wanted any more."""
+        self._cancelled = True
+        self._waiting.clear()
         if self._running is not None and self._ending is None:
             self._running.cancel()
+        self.flush()
 
     def attach(self, connection: Connection, request_id: str, from_seq: int, credit: int) -> None:
         """Go on at delta `from_seq` with another reader; the present one is told. Raises

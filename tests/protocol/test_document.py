@@ -10,6 +10,7 @@ from typing import Any, get_args, get_type_hints
 import msgspec
 import pytest
 
+from glmd.daemon.__main__ import DESCRIPTORS
 from glmd.daemon.server import connection, socket, stream
 from glmd.errors import Code
 from glmd.facts import DaemonFacts
@@ -99,6 +100,7 @@ def test_every_error_code_is_explained_and_no_other() -> None:
         f"map {codec.MAX_KEYS:,} keys",
         f"{codec.MAX_CONTAINERS:,} maps and arrays",
         f"at most {codec.MAX_DEPTH} inside",
+        f"on open files allows, up to {DESCRIPTORS:,}",
         f"| {connection.LIVE_REQUESTS}, then `busy`",
         f"{socket.QUEUED_MESSAGES:,} in ZeroMQ and {connection.OUTBOX:,} in the daemon",
         f"every {socket.HEARTBEAT_MS // 1000} seconds",

@@ -8,7 +8,7 @@ from support.served import Served
 
 from glmd.daemon.server import stream
 from glmd.wire.replies import Accepted, AnyReply, Delta, Done, Failure, Text
-from glmd.wire.requests import GrantCredit
+from glmd.wire.requests import Cancel, GrantCredit
 
 
 def texts(told: list[AnyReply]) -> list[str]:
@@ -58,6 +58,34 @@ def test_choices_are_gathered_apart(served: Served) -> None:
         first, second = peer.expect(Delta), peer.expect(Delta)
         assert [(d.choice, d.seq) for d in (first, second)] == [(0, 0), (1, 1)]
         assert texts([first, second]) == ["abc", "ABC"]
+
+
+def test_cancel_does_not_wait_for_credit(served: Served) -> None:
+    with Peer(served.endpoint) as peer:
+        peer.send(question("1", credit=1))
+        generation = served.generation("1")
+        generation.accept()
+        generation.say("a", "b", "c")
+        peer.expect(Accepted)
+        peer.expect(Delta)
+        peer.send(Cancel(id="c", target="1"))
+        told = peer.until_terminal("1")
+        assert isinstance(told[-1], Done)
+        assert told[-1].seq == 1
+
+
+def test_cancel_after_the_end_does_not_wait_for_credit_either(served: Served) -> None:
+    with Peer(served.endpoint) as peer:
+        peer.send(question("1", credit=0))
+        generation = served.generation("1")
+        generation.accept()
+        generation.say("a")
+        generation.finish()
+        peer.expect(Accepted)
+        peer.send(Cancel(id="c", target="1"))
+        last = peer.until_terminal("1")[-1]
+        assert isinstance(last, Done)
+        assert (last.seq, last.endings[0].finish_reason) == (0, "stop")
 
 
 def test_credit_for_an_unknown_request_is_ignored(served: Served) -> None:

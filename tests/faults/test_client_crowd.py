@@ -1,0 +1,58 @@
+"""Thousands of connections that say nothing: those who speak are served."""
+
+from __future__ import annotations
+
+import resource
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from support.peer import Peer, endless
+
+from glmd.facts import DaemonFacts
+from glmd.wire.replies import Done
+
+CROWD = 3000
+NEEDED = 2 * CROWD
+
+
+@pytest.fixture(autouse=True)
+def _descriptors() -> Iterator[None]:
+    """This process needs one for each. The daemon raises its own limit: it begins with the usual
+    one, which is lower."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < NEEDED:
+        pytest.skip(f"only {hard} file descriptors may be opened here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def served(peer: Peer) -> bool:
+    peer.send(endless("1", max_tokens=20))
+    return isinstance(peer.until_terminal("1")[-1], Done)
+
+
+def test_a_crowd_at_the_door(daemon: DaemonFacts) -> None:
+    def descriptors() -> int:
+        return sum(1 for _ in Path(f"/proc/{daemon.pid}/fd").iterdir())
+
+    before = descriptors()
+    resource.setrlimit(
+        resource.RLIMIT_NOFILE, (NEEDED, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    )
+    with Peer(daemon.endpoints[0]) as known, ExitStack() as crowd:
+        for _ in range(CROWD):
+            stranger = crowd.enter_context(socket.socket(socket.AF_UNIX))
+            stranger.connect(daemon.endpoints[0].removeprefix("ipc://"))
+        assert served(known)
+        with Peer(daemon.endpoints[0]) as newcomer:
+            assert served(newcomer)
+        # Silence is not tolerated for long, so the crowd is gone before it leaves.
+        deadline = time.monotonic() + 20
+        while descriptors() > before + 5 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert descriptors() <= before + 5
