@@ -113,11 +113,11 @@ def _answers(
     undecided: list[tuple[Case, list[int], list[int]]] = []
     for case in held_out:
         prompt, answer = prompt_ids(tokenizer, case.prompt), answer_ids(tokenizer, case.expected)
-        same = agreed(model, prompt, answer)
-        if same == len(answer):
+        length = agreed(model, prompt, answer)
+        if length == len(answer):
             yield case, case.expected
         else:
-            undecided.append((case, prompt, answer[:same]))
+            undecided.append((case, prompt, answer[:length]))
     undecided.sort(key=lambda entry: len(entry[1]) + len(entry[2]))
     for begin in range(0, len(undecided), BATCH):
         batch = undecided[begin : begin + BATCH]
