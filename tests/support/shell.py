@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-PATIENCE = 60.0  # seconds, for a machine that is busy with other things
+PATIENCE = 150.0  # seconds, for a machine that is busy with other things
 
 
 def shell(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
