@@ -73,8 +73,7 @@ class Faces:
     """Makes clients of one kind, and closes them at the end of the test."""
 
     def __init__(self, kind: str) -> None:
-        self.is_async = kind == "async"
-        self._loop = asyncio.new_event_loop() if self.is_async else None
+        self._loop = asyncio.new_event_loop() if kind == "async" else None
         self._made: list[Any] = []
 
     def __call__(self, *args: Any, **options: Any) -> Any:

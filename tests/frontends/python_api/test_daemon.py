@@ -22,7 +22,7 @@ from glmd.errors import (
     Refused,
 )
 from glmd.facts import DaemonFacts
-from glmd.frontends.python_api import Stage, Timeouts
+from glmd.frontends.python_api import Client, Stage, Timeouts
 
 
 @pytest.fixture
@@ -215,11 +215,13 @@ def test_status_counts(client: Any) -> None:
     assert after.backend == "cpu"
 
 
-def test_threads_stream_at_once(shared_daemon: DaemonFacts, connect: Faces) -> None:
+def test_threads_stream_at_once(shared_daemon: DaemonFacts) -> None:
     """Different questions with the same seeds, alone and all at once: the same answers."""
-    if connect.is_async:
-        pytest.skip("an asyncio client belongs to its event loop's thread")
-    client = connect()
+    with Client() as client:
+        _ask_alone_and_together(client)
+
+
+def _ask_alone_and_together(client: Client) -> None:
     questions = [f"How do I use {count} cards?" for count in range(1, 7)]
     alone = [client.chat(question, seed=3, max_tokens=24).token_ids for question in questions]
     together: dict[int, list[int]] = {}
