@@ -43,7 +43,7 @@ Kind kind_from_name(const std::string& name);
 std::size_t packed_bytes(Kind kind, int rows, int cols);
 
 inline int groups_of(int rows) { return (rows + kGroupRows - 1) / kGroupRows; }
-std::size_t group_bytes(Kind kind, int cols);  // not for rows_f16
+std::size_t group_bytes(Kind kind, int cols);  // of rows_f16: 8 rows
 
 // A row-major matrix; `row_bytes` from the start of one row to that of the next.
 struct Source {
