@@ -93,6 +93,17 @@ TEST(a_nucleus_is_the_shortest_prefix_that_holds_its_share) {
   }
 }
 
+TEST(a_share_below_one_leaves_out_the_last_token_whatever_rounding_says) {
+  for (std::size_t n = 2; n < 400; ++n) {
+    std::vector<float> row(n);
+    for (std::size_t i = 0; i < n; ++i) {
+      row[i] = static_cast<float>(-30.0 * uniform({n, 0, static_cast<std::uint32_t>(i), 0}));
+    }
+    const std::vector<std::uint32_t> order = ranking(row);
+    CHECK_EQ(nucleus(row.data(), row.data(), n, 1.0, Cut::below, 0).index, order[n - 2]);
+  }
+}
+
 TEST(exp_is_within_two_ulp_and_zero_far_below) {
   double worst = 0.0;
   for (int i = 0; i <= 870000; ++i) {
