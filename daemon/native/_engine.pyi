@@ -160,9 +160,7 @@ class SamplerChain:
         choice: int,
         first_stage: int = 0,
     ) -> None: ...
-    def apply(
-        self, logits: NDArray[np.float32], history: NDArray[np.int32], index: int
-    ) -> None:
+    def apply(self, logits: NDArray[np.float32], history: NDArray[np.int32], index: int) -> None:
         """`history`: int32 ids so far, prompt first. `index`: of the token in its answer, from 0.
         Both arrays C-contiguous and never converted. Raises ValueError when a logit is NaN or +inf,
         when all are -inf, or for an id in the history that is outside the vocabulary."""
