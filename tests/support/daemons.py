@@ -24,6 +24,9 @@ from glmd.settings import DaemonSettings
 Launch: TypeAlias = Callable[..., DaemonFacts]
 
 
+HOMES = {"GLMD_RUNTIME_DIR": "run", "GLMD_DATA_DIR": "data", "GLMD_CONFIG": "config"}
+
+
 class Homes:
     """Runtime, data and configuration folders, and the daemons in them. The path is short: a UNIX
     socket's name holds 107 bytes, and pytest's own folders use most of them."""
@@ -31,11 +34,7 @@ class Homes:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="glmd-", dir="/tmp"))
         self.runtime = self.root / "run"
-        for variable, folder in (
-            ("GLMD_RUNTIME_DIR", "run"),
-            ("GLMD_DATA_DIR", "data"),
-            ("GLMD_CONFIG", "config"),
-        ):
+        for variable, folder in HOMES.items():
             monkeypatch.setenv(variable, str(self.root / folder))
 
     def start(self, **settings: Any) -> DaemonFacts:
@@ -47,8 +46,9 @@ class Homes:
         found = []
         for process in psutil.process_iter():
             try:
-                home = process.environ().get("GLMD_RUNTIME_DIR")
-                if home == str(self.runtime) and process.status() != psutil.STATUS_ZOMBIE:
+                homes = [v for k, v in process.environ().items() if k in HOMES]
+                ours = any(home.startswith(f"{self.root}/") for home in homes)
+                if ours and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
             except (psutil.NoSuchProcess, psutil.AccessDenied):
                 continue

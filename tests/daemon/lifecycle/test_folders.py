@@ -93,11 +93,11 @@ def test_the_longest_socket_path(
 ) -> None:
     base = homes.root / "long"
     missing = length - len(os.fsencode(base)) - len("/default/sock")
-    monkeypatch.setattr(homes, "runtime", base.with_name("long" + "x" * missing))
-    monkeypatch.setenv("GLMD_RUNTIME_DIR", str(homes.runtime))
+    monkeypatch.setenv("GLMD_RUNTIME_DIR", str(base.with_name("long" + "x" * missing)))
     assert len(os.fsencode(paths.socket_file())) == length
     if fits:
         homes.start()
+        control.stop_daemon("default")
     else:
         with pytest.raises(StartFailed, match="shorter folder"):
             homes.start()
