@@ -166,12 +166,13 @@ async def test_the_engine_may_refuse_too(tiny_model: Path) -> None:
 
 async def test_those_who_wait_hear_how_many_are_ahead(tiny_model: Path) -> None:
     async with running_pool(tiny_model, slots=1) as pool:
-        running, _ = put(pool, job(prompt(10), 2000))
-        tickets = [put(pool, job(prompt(10), 1)) for _ in range(3)]
-        for place, (_, answer) in enumerate(tickets):
-            await answer.until(lambda a, place=place: ("queued", place, 3) in a.phases)
-        running.cancel()
-        for _, answer in tickets:
+        kill_engine(pool, sig=signal.SIGSTOP)
+        asked = [ask(pool, job(prompt(10), 1)) for _ in range(4)]
+        for ahead, answer in enumerate(asked[1:]):
+            await answer.until(lambda a: bool(a.phases))
+            assert answer.phases[0] == ("queued", ahead, 3)
+        kill_engine(pool, sig=signal.SIGCONT)
+        for answer in asked:
             await answer.end()
 
 
@@ -313,8 +314,8 @@ async def test_a_busy_replica_is_not_waited_for(tiny_model: Path) -> None:
     async with running_pool(tiny_model, slots=1, replicas=2) as pool:
         running, _ = put(pool, job(prompt(10), 2000, affinity="s"))
         other = ask(pool, job(prompt(10), 5, affinity="s"))
+        assert (pool.running, pool.queued) == (2, 0)
         await other.end()
-        assert pool.running == 1
         running.cancel()
 
 
