@@ -17,7 +17,7 @@ $(VENV)/.tools:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "glmd needs Python 3.10 or newer")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --upgrade pip
-	$(BIN)/pip install -q 'scikit-build-core>=0.10' 'pybind11>=2.13' cmake ninja
+	$(BIN)/pip install -q 'scikit-build-core>=0.10' 'pybind11>=3.0' cmake ninja
 	@touch $@
 
 # Editable and without build isolation, so that a change in C++ rebuilds only what it touches.
