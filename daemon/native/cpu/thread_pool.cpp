@@ -3,6 +3,10 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <string>
+#include <system_error>
+
+#include "engine.h"
 
 namespace glmd::cpu {
 namespace {
@@ -33,12 +37,22 @@ int available_cores() {
 ThreadPool::ThreadPool(int threads) {
   if (threads <= 0) threads = available_cores();
   workers_.reserve(static_cast<std::size_t>(threads - 1));
-  for (int worker = 1; worker < threads; ++worker) {
-    workers_.emplace_back([this, worker] { loop(worker); });
+  try {
+    for (int worker = 1; worker < threads; ++worker) {
+      workers_.emplace_back([this, worker] { loop(worker); });
+    }
+  } catch (const std::system_error& error) {
+    const int started = this->threads();
+    join();  // a thread that is destroyed while it runs ends the process
+    throw Error("load", error.code().value(),
+                "only " + std::to_string(started) + " of " + std::to_string(threads) +
+                    " threads could be started (" + error.code().message() + "); ask for fewer");
   }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { join(); }
+
+void ThreadPool::join() {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     stop_ = true;

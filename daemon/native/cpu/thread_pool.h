@@ -20,7 +20,8 @@ int available_cores();
 
 class ThreadPool {
  public:
-  // The calling thread works too: `threads` - 1 are started. 0 means available_cores().
+  // The calling thread works too: `threads` - 1 are started. 0 means available_cores(). Throws
+  // Error when the system has no room for as many.
   explicit ThreadPool(int threads = 0);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -45,6 +46,7 @@ class ThreadPool {
   void run(int chunks, Call call, const void* context);
   bool work(int worker);  // takes chunks until none are left; false if there was none
   void loop(int worker);
+  void join();
 
   // Number of chunks in the upper half, the next one to take in the lower: whoever takes a chunk
   // learns in the same instruction that the job it belongs to is still running.

@@ -256,6 +256,28 @@ def test_pack_refuses_what_it_cannot_hold() -> None:
         native.unpack(np.zeros(10, dtype=np.uint8), "f16", 8, 8)
 
 
+def test_threads_that_cannot_be_started_are_an_error() -> None:
+    """In a process of its own, whose address space has no room for that many stacks."""
+    script = """
+import resource
+import numpy as np
+from glmd.daemon.native import _engine as native
+
+resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+matrix = np.zeros((8, 32), np.float32)
+try:
+    native.pack(matrix, "f16", 2000)
+except native.EngineError as error:
+    print(error)
+native.pack(matrix, "f16", 2)
+"""
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "of 2000 threads could be started" in done.stdout
+
+
 def test_features_are_known_names() -> None:
     assert native.cpu_features() in (["avx2", "fma", "f16c"], [])
 
