@@ -95,7 +95,10 @@ def start_daemon(
             _await_lock(settings.name)
             raise
     settled = settled or running(settings.name)
-    if settled is None:
+    # A process that is killed loses its descriptors before it is gone: the end of the pipe with
+    # nothing settled is its death, also when it still looks alive.
+    if settled is None or settled.state not in {"ready", "failed"}:
+        _await_lock(settings.name)
         raise _death(settings.name)
     if settled.state == "failed":
         _await_lock(settings.name)

@@ -212,3 +212,31 @@ def test_what_a_daemon_prints_when_it_dies_is_shown(
     monkeypatch.setattr(control, "COMMAND", (sys.executable, "-I", "-c", dying))
     with pytest.raises(StartFailed, match="no room"):
         control.start_daemon(QUICK)
+
+
+def test_a_daemon_that_dies_while_loading_is_not_taken_for_one_that_runs(
+    homes: Homes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is killed loses its descriptors before it is gone, so for a moment the pipe is
+    at its end and the facts still speak of a live daemon that loads."""
+    ending = """
+import os, sys, time
+from glmd import facts, process
+from glmd.facts import DaemonFacts
+
+if os.fork():
+    os._exit(0)
+pid = os.getpid()
+facts.write(
+    DaemonFacts(
+        name="default", pid=pid, started=process.start_ticks(pid), boot_id="", server="",
+        protocol=(1, 1), state="loading", endpoints=[], model="", backend="cpu", log="",
+    )
+)
+os.close(int(sys.argv[-1].partition("=")[2]))
+time.sleep(1)
+"""
+    monkeypatch.setattr(control, "COMMAND", (sys.executable, "-I", "-c", ending))
+    with pytest.raises(StartFailed, match="died while starting"):
+        control.start_daemon(QUICK)
+    assert homes.processes() == []
