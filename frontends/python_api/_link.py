@@ -51,17 +51,23 @@ class Link:
 
     def close(self) -> None:
         """End the connection and the thread; running requests get ConnectionFailed. Idempotent."""
-        with self._lock:
-            if self._closing:
-                return
-            self._closing = True
-            if os.getpid() == self._pid:
-                self._wake()
-        thread = self._thread
-        if os.getpid() == self._pid and thread not in {None, threading.current_thread()}:
-            thread.join()
+        # After a fork there is no thread, and nobody would ever let go of a lock that was held.
+        if os.getpid() == self._pid and not self._end_thread():
+            return
         self._waker.close()
         self._woken.close()
+
+    def _end_thread(self) -> bool:
+        """False when somebody else does it, or has done it."""
+        with self._lock:
+            if self._closing:
+                return False
+            self._closing = True
+            self._wake()
+        thread = self._thread
+        if thread not in {None, threading.current_thread()}:
+            thread.join()
+        return True
 
     def _leave(self, work: Exchange | Side) -> bool:
         with self._lock:

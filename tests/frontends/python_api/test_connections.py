@@ -310,6 +310,25 @@ if child == 0:
 assert os.waitpid(child, 0)[1] == 0
 client.chat('hello')
 """,
+    "forked while another thread sends": """
+import signal, threading
+holds, forked = threading.Event(), threading.Event()
+def send():
+    with client._link._lock:
+        holds.set()
+        forked.wait()
+sender = threading.Thread(target=send)
+sender.start()
+holds.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(10)
+    client.close()
+    os._exit(0)
+forked.set()
+sender.join()
+assert os.waitpid(child, 0)[1] == 0
+""",
 }
 
 
