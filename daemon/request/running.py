@@ -109,7 +109,8 @@ class Running:
                 asyncio.ensure_future(self._cancelled.wait()),
             ]
             try:
-                while not any(wait.done() for wait in waits):
+                # One replica will do, while `ready` waits for all of them.
+                while self._pool.model is None and not any(wait.done() for wait in waits):
                     self._outlet.progress("loading", *self._pool.loading)
                     await asyncio.wait(
                         waits, timeout=LOADING_TICK, return_when=asyncio.FIRST_COMPLETED
