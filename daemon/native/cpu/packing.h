@@ -20,7 +20,7 @@
 //   rows_f16  no groups: row after row of halves, for the embedding, which is read by rows.
 //
 // This is the order in which the kernels read, so a packed file is mapped and used in place.
-// Matrices must start at multiples of 4 bytes; at multiples of 64 they are read fastest.
+// Matrices must start at multiples of 4 bytes.
 #pragma once
 
 #include <cstddef>

@@ -13,15 +13,6 @@ using namespace glmd::cpu;
 
 namespace {
 
-long resident_bytes() {
-  long total = 0;
-  long resident = 0;
-  std::FILE* file = std::fopen("/proc/self/statm", "r");
-  if (file == nullptr || std::fscanf(file, "%ld %ld", &total, &resident) != 2) resident = 0;
-  if (file != nullptr) std::fclose(file);
-  return resident * sysconf(_SC_PAGESIZE);
-}
-
 // Fills positions with numbers that tell where they belong.
 void fill(KvCache& cache, const Shape& shape, int slot, int from, int to, int salt) {
   std::vector<std::uint16_t> key(cache.dim());
@@ -97,6 +88,19 @@ TEST(saved_positions_can_be_put_back) {
 }
 
 #if !defined(__SANITIZE_THREAD__)  // its shadow memory would be counted too
+namespace {
+
+long resident_bytes() {
+  long total = 0;
+  long resident = 0;
+  std::FILE* file = std::fopen("/proc/self/statm", "r");
+  if (file == nullptr || std::fscanf(file, "%ld %ld", &total, &resident) != 2) resident = 0;
+  if (file != nullptr) std::fclose(file);
+  return resident * sysconf(_SC_PAGESIZE);
+}
+
+}  // namespace
+
 TEST(a_slot_costs_nothing_until_used_and_after_release) {
   Shape shape;
   shape.layers = 4;
