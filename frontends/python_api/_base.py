@@ -133,11 +133,11 @@ class StreamBase(Generic[R]):
         self._client = client
         self._request = request
         self._answer = Answer(request, kind)
-        self._patience = Patience(client._timeouts, options.get("timeout"))
         self._on_progress = options.get("on_progress")
         self._heard = False
         self._error: GlmdError | None = None
         self._cancelled = False
+        self._patience = Patience(client._timeouts, options.get("timeout"))
 
     def __del__(self) -> None:
         self.cancel()

@@ -296,6 +296,12 @@ PROGRAMS = {
     "left open": "client.chat('hello')",
     "left open in a stream": "stream = client.stream('hello'); next(iter(stream))",
     "dropped": "client.chat('hello'); del client",
+    "asked wrongly": """
+try:
+    client.stream('hello', timeout='soon')
+except TypeError:
+    pass
+""",
     "forked": """
 client.chat('hello')
 child = os.fork()
