@@ -199,6 +199,7 @@ class Stream:
         self.reader, self.id = connection, request_id
         connection.streams[request_id] = self
         self._next, self._credit = from_seq, credit
+        self._cancelled = False  # this reader has not said that it wants no more
         if self._opening is not None:
             connection.send(msgspec.structs.replace(self._opening, id=request_id))
         self.flush()
@@ -233,6 +234,8 @@ class Stream:
         if reader is None:
             return
         while self._next < self._made or self._waiting:
+            if self._credit == 0 and self._cancelled:
+                break  # what was numbered before is there for another attach
             if self._credit == 0 or not self._send_next(reader):
                 if self._blocked_since is None:
                     self._blocked_since = time.monotonic()
@@ -298,7 +301,7 @@ class Stream:
     def _finish(self, reader: Connection, ending: Done | Failure) -> None:
         changes: dict[str, object] = {"id": self.id}
         if isinstance(ending, Done):
-            changes["seq"] = self._made
+            changes["seq"] = self._next
         self.reader = None
         reader.streams.pop(self.id, None)
         reader.send(msgspec.structs.replace(ending, **changes))

@@ -94,6 +94,27 @@ def test_messages_are_replayed_within_credit(served: Served) -> None:
         peer.expect(Done)
 
 
+def test_cancel_does_not_wait_for_credit_to_replay_messages(served: Served) -> None:
+    with Peer(served.endpoint) as first, Peer(served.endpoint) as second:
+        first.send(question("1", detached=True))
+        generation = served.generation("1")
+        generation.accept()
+        generation.say("a")
+        first.expect(Accepted)
+        first.expect(Delta)
+        second.send(Attach(id="b", target="1", credit=0))
+        second.expect(Accepted)
+        second.send(Cancel(id="c", target="b"))
+        last = second.until_terminal("b")[-1]
+        assert isinstance(last, Done)
+        assert last.seq == 0
+        second.ask(Attach(id="d", target="1", credit=0), Accepted)
+        assert not second.hears(0.1)
+        second.send(GrantCredit(id="e", target="d", n=1))
+        assert second.expect(Delta).seq == 0
+        assert second.expect(Done).seq == 1
+
+
 def test_deltas_that_were_never_made_cannot_be_asked_for(served: Served) -> None:
     with Peer(served.endpoint) as peer:
         peer.send(question("a", detached=True))
