@@ -153,19 +153,23 @@ class Core:
         happened.cancel()
         return work.done()
 
-    def _say(self, state: State) -> None:
-        self.facts = msgspec.structs.replace(self.facts, state=state)
+    def _say(self, state: State, **why: str) -> None:
+        self.facts = msgspec.structs.replace(self.facts, state=state, **why)
         try:
             facts.write(self.facts)
         except OSError as error:
             problem = f"{paths.facts_file(self.facts.name)} cannot be written: {error.strerror}."
-            if state != "stopping":
+            if state in {"loading", "ready"}:
                 raise StartFailed(problem, hint="GLMD_RUNTIME_DIR moves it.") from None
             log.error(problem)
         self._systemd.status(state)
         self._changed("model")
 
     def _changed(self, topic: str) -> None:
+        # While it loads, a failure ends the daemon.
+        if self.facts.state == "ready" and (failure := self._pool.failure()):
+            code, error, hint = failure.code.value, failure.message, failure.hint
+            self._say("failed", code=code, error=error, hint=hint)
         self._server.changed()
 
 
@@ -234,6 +238,7 @@ def _first_facts(config: Config) -> DaemonFacts:
 
 def _spec(config: Config) -> PoolSpec:
     return PoolSpec(
+        name=config.name,
         model=config.model,
         backend=config.backend,
         mode=config.mode,

@@ -117,7 +117,7 @@ def run_foreground(settings: DaemonSettings) -> NoReturn:
         raise StartFailed(
             f"The daemon {settings.name} is already running"
             + (f" (pid {found.pid})." if found else "."),
-            hint=f"Stop it with `{_command('stop', settings.name)}`.",
+            hint=f"Stop it with `{command('stop', settings.name)}`.",
         )
     facts.remove(settings.name)
     os.set_inheritable(taken.fd, True)
@@ -134,7 +134,7 @@ def stop_daemon(name: str, *, drain: bool = True) -> None:
     if held is None:
         raise DaemonNotRunning(
             f"No daemon named {name} is running.",
-            hint=f"Start it with `{_command('start', name)}`.",
+            hint=f"Start it with `{command('start', name)}`.",
         )
     try:
         core = os.pidfd_open(held.pid)
@@ -159,6 +159,9 @@ def _take_lock_or_find(name: str) -> Lock | DaemonFacts:
         found = running(name)
         if found is not None and found.state == "ready":
             return found
+        if found is not None and found.state == "failed" and found.endpoints:
+            # It served once, and still tells its clients why it does not any more.
+            raise StartFailed(f"The daemon {name} has failed: {found.error}", hint=found.hint)
         waited = True
         time.sleep(POLL)
     left = facts.read(name) if waited else None
@@ -287,5 +290,6 @@ def _sweep(name: str, family: list[psutil.Process]) -> None:
             paths.socket_file(name).unlink(missing_ok=True)
 
 
-def _command(verb: str, name: str) -> str:
+def command(verb: str, name: str) -> str:
+    """How a person says it: `glmd restart --name work`."""
     return f"glmd {verb}" if name == paths.DEFAULT_NAME else f"glmd {verb} --name {name}"

@@ -17,7 +17,8 @@ State = Literal["loading", "ready", "stopping", "failed"]
 class DaemonFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`started`: clock ticks since boot, which with `pid` names one process for ever. `endpoints`:
     the local one first. `server_key`: public CURVE key of the tcp endpoint, in hex. `error` and
-    `hint`: why a start failed, with its `code` ("" where it is none of the wire's)."""
+    `hint`: why it failed, with its `code` ("" where it is none of the wire's). One that failed at
+    its start is ending; one with endpoints served until its engines died too often."""
 
     name: str
     pid: int

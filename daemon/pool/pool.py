@@ -60,7 +60,8 @@ class Pool:
         self._idle.set()
         self._timer: asyncio.TimerHandle | None = None
         self._replicas = [
-            Replica(i, load, timeouts or Timeouts(), self) for i, load in enumerate(placement.loads)
+            Replica(i, load, timeouts or Timeouts(), self, spec.name)
+            for i, load in enumerate(placement.loads)
         ]
 
     # -- life ----------------------------------------------------------------------------------
@@ -77,7 +78,7 @@ class Pool:
         await self._settled.wait()
         if self._stopping:
             raise DaemonError("The daemon is stopping.", code=Code.STOPPING)
-        if error := self._failure():
+        if error := self.failure():
             raise error
 
     async def stop(self, drain: float) -> None:
@@ -104,7 +105,7 @@ class Pool:
         """
         if self._stopping:
             raise DaemonError("The daemon is stopping.", code=Code.STOPPING)
-        if failure := self._failure():
+        if failure := self.failure():
             raise failure
         if self.model and (error := _misfit(job, self.model)):
             raise error
@@ -180,14 +181,14 @@ class Pool:
     def state_changed(self, replica: Replica) -> None:
         if not any(r.state in {"loading", "restarting"} for r in self._replicas):
             self._settled.set()
-        if failure := self._failure():
+        if failure := self.failure():
             self._fail_all(failure)
         self._dispatch()
         self._on_change("replicas")
         if replica.state == "ready":
             self._on_change("model")
 
-    def _failure(self) -> GlmdError | None:
+    def failure(self) -> GlmdError | None:
         """Why nobody can serve; None while somebody can or may yet."""
         if any(replica.state != "failed" for replica in self._replicas):
             return None

@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 import psutil
 from msgspec.structs import replace
 
+from glmd.control import command
 from glmd.daemon.engine.messages import (
     AnyEvent,
     Broken,
@@ -48,7 +49,9 @@ class Replica:
     """Keeps an engine child alive. When it dies the next one gets its requests, with the tokens
     they have already given; when it dies too often they fail, and so does the replica."""
 
-    def __init__(self, index: int, load: Load, timeouts: Timeouts, owner: ReplicaOwner) -> None:
+    def __init__(
+        self, index: int, load: Load, timeouts: Timeouts, owner: ReplicaOwner, daemon: str
+    ) -> None:
         self.index = index
         self.state: State = "loading"
         self.model: Ready | None = None
@@ -57,6 +60,7 @@ class Replica:
         self._load = load
         self._timeouts = timeouts
         self._owner = owner
+        self._daemon = daemon
         self._child: Child | None = None
         self._gone = asyncio.Event()
         self._tickets: dict[int, Ticket] = {}
@@ -215,7 +219,8 @@ class Replica:
             self._give_up(
                 EngineFailed(
                     f"Engine {self.index} {how}, once too often.",
-                    hint="`glmd logs` shows what it said; `glmd restart` tries again.",
+                    hint=f"`{command('logs', self._daemon)}` shows what it said; "
+                    f"`{command('restart', self._daemon)}` tries again.",
                     code=Code.ENGINE_DIED,
                 )
             )
@@ -226,6 +231,7 @@ class Replica:
         self.start()
 
     def _give_up(self, error: GlmdError) -> None:
+        log.error("Engine %d is given up: %s", self.index, error.message)
         self.error = error
         self.fail_all(error)
         self._become("failed")

@@ -6,14 +6,18 @@ from pathlib import Path
 
 import msgspec
 
+from glmd.paths import DEFAULT_NAME
+
 
 class PoolSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """`backend`: "cpu" or "bm1684x". `mode`: f16, int8, int4, or None for the model's own.
-    `context`, `slots`, `threads`: 0 for automatic; `threads` is for all replicas together.
-    `replicas`: on the CPU; on cards it follows from `devices`. `max_queue`: requests that may wait.
+    """`name`: the daemon's. `backend`: "cpu" or "bm1684x". `mode`: f16, int8, int4, or None for the
+    model's own. `context`, `slots`, `threads`: 0 for automatic; `threads` is for all replicas
+    together. `replicas`: on the CPU; on cards it follows from `devices`. `max_queue`: requests that
+    may wait.
     """
 
     model: Path
+    name: str = DEFAULT_NAME
     backend: str
     mode: str | None = None
     context: int = 0

@@ -86,6 +86,8 @@ def daemon(name: str) -> Finding:
     option = "" if name == "default" else f" --name {name}"
     if facts is None:
         return Finding("daemon", "ok", "not running", f"Start it with `glmd start{option}`.")
+    if facts.state == "failed":
+        return Finding("daemon", "fail", f"pid {facts.pid} has failed: {facts.error}", facts.hint)
     try:
         with Client(name) as client:
             status = client.status()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import signal
 import subprocess
 import time
@@ -51,6 +53,36 @@ def test_daemons_by_name(homes: Homes) -> None:
     assert call("ask", "--name", "two", "你好").returncode == 0
     assert call("stop", "--name", "two", "--now").returncode == 0
     homes.check_nothing_left()
+
+
+def wear_out(name: str) -> None:
+    """Kill its engine until the daemon gives it up."""
+    killed = {None}
+    while (status := facts("status", "--name", name))["state"] != "failed":
+        pid = status["replicas"][0]["pid"]
+        if pid not in killed and status["state"] == "ready":
+            killed.add(pid)
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.02)
+
+
+def test_a_daemon_whose_engine_died_too_often_has_failed(homes: Homes) -> None:
+    facts("start", "--name", "work", "--threads", "1")
+    wear_out("work")
+    told = call("start", "--name", "work")
+    assert (told.returncode, told.stdout) == (1, "")
+    assert told.stderr == (
+        "glmd: The daemon work has failed: Engine 0 was killed by SIGKILL, once too often.\n"
+        "`glmd logs --name work` shows what it said; `glmd restart --name work` tries again.\n"
+    )
+    doctor = call("doctor", "--name", "work")
+    assert doctor.returncode == 1
+    assert re.search(r"fail +daemon +pid \d+ has failed: Engine 0 was killed", doctor.stdout)
+    assert "`glmd restart --name work`" in doctor.stdout
+    logged = call("logs", "--name", "work").stdout
+    assert re.search("ERROR .*Engine 0 is given up: .* once too often", logged)
+    facts("restart", "--name", "work")
+    assert call("doctor", "--name", "work").returncode == 0
 
 
 def test_a_start_that_fails_says_why(homes: Homes, tmp_path: Path) -> None:
