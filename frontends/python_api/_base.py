@@ -15,7 +15,13 @@ from typing_extensions import Self
 from glmd.errors import ConnectionFailed, GlmdError
 from glmd.frontends.python_api._answer import Answer, R, failure, unexpected
 from glmd.frontends.python_api._channel import Channel
-from glmd.frontends.python_api._connection import Connection, Exchange, Item, Side
+from glmd.frontends.python_api._connection import (
+    Connection,
+    Exchange,
+    Item,
+    Side,
+    is_detached,
+)
 from glmd.frontends.python_api._endpoint import local, remote
 from glmd.frontends.python_api._link import Link
 from glmd.frontends.python_api._options import CallOptions, new_id
@@ -140,7 +146,8 @@ class StreamBase(Generic[R]):
         self._patience = Patience(client._timeouts, options.get("timeout"))
 
     def __del__(self) -> None:
-        self.cancel()
+        if not is_detached(self._request):  # its id may be all that was wanted
+            self.cancel()
 
     @property
     def id(self) -> str:

@@ -65,6 +65,14 @@ class Channel:
             return None
         return max(0.0, self._deadline - time.monotonic())
 
+    def wait(self, seconds: float) -> None:
+        """Until there is something to pump, for so long at most."""
+        poller = zmq.Poller()
+        poller.register(self.socket, zmq.POLLIN)
+        poller.register(self.monitor, zmq.POLLIN)
+        patience = self.patience()
+        poller.poll(int(1000 * (seconds if patience is None else min(seconds, patience))) + 1)
+
     def pump(self) -> None:
         """Receive and send what there is, without waiting. Raises GlmdError when the connection is
         of no more use."""

@@ -28,13 +28,18 @@ Item: TypeAlias = AnyReply | GlmdError
 Side: TypeAlias = Cancel | GrantCredit
 
 
+def is_detached(request: AnyRequest) -> bool:
+    return isinstance(request, Chat | Complete) and request.detached
+
+
 class Exchange:
     """A request and where its replies go. `put` gets each of them, or the error that ends it; it is
-    called by whoever drives the connection and must not wait."""
+    called by whoever drives the connection and must not wait. `heard`: the daemon has replied."""
 
     def __init__(self, request: AnyRequest, put: Callable[[Item], None]) -> None:
         self.request = request
         self.put = put
+        self.heard = False
 
     def ended_by(self, reply: AnyReply) -> bool:
         if isinstance(reply, Failure):
@@ -59,6 +64,14 @@ class Connection:
         self._hello = hello.id
         self._running: dict[str, Exchange] = {}
         self._waiting: list[AnyRequest] = []
+
+    @property
+    def owes(self) -> bool:
+        """There is a detached request of which nobody knows yet whether the daemon has it."""
+        return any(
+            is_detached(exchange.request) and not exchange.heard
+            for exchange in self._running.values()
+        )
 
     def open(self, exchange: Exchange) -> None:
         """Send a request and route its replies."""
@@ -85,6 +98,7 @@ class Connection:
             return
         if exchange.ended_by(reply):
             del self._running[reply.id]
+        exchange.heard = True
         exchange.put(reply)
 
     def lose(self, error: GlmdError) -> None:

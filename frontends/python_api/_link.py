@@ -10,6 +10,7 @@ import contextlib
 import os
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -18,6 +19,8 @@ import zmq
 from glmd.errors import ConnectionFailed, GlmdError
 from glmd.frontends.python_api._channel import Channel
 from glmd.frontends.python_api._connection import Exchange, Side
+
+_FAREWELL = 5.0  # seconds in which a client that closes hands over its detached requests
 
 
 class Link:
@@ -50,7 +53,8 @@ class Link:
             self._leave(request)
 
     def close(self) -> None:
-        """End the connection and the thread; running requests get ConnectionFailed. Idempotent."""
+        """End the connection and the thread once the daemon has the detached requests; the running
+        ones get ConnectionFailed. Idempotent."""
         # After a fork there is no thread, and nobody would ever let go of a lock that was held.
         if os.getpid() == self._pid and not self._end_thread():
             return
@@ -90,19 +94,20 @@ class Link:
             while not self._closing:
                 self._wait()
                 self._turn(context)
-            self._finish()
+            self._hand_over(context)
+            self._lose(ConnectionFailed("The client was closed."), linger_ms=200)
 
-    def _finish(self) -> None:
-        """What was cancelled is still told: a detached request would go on without."""
-        closed = ConnectionFailed("The client was closed.")
-        for work in self._work:
-            if isinstance(work, Exchange):
-                work.put(closed)
-            elif self._channel is not None:
-                self._channel.connection.tell(work)
-        with contextlib.suppress(GlmdError):
-            self._pump()
-        self._lose(closed, linger_ms=200)
+    def _hand_over(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+        """What outlives the client is still told: cancels, and detached requests, of which the
+        first reply says that the daemon has them."""
+        end = time.monotonic() + _FAREWELL
+        self._turn(context)
+        while self._channel is not None and self._channel.connection.owes:
+            left = end - time.monotonic()
+            if left <= 0:
+                return
+            self._channel.wait(left)
+            self._turn(context)
 
     def _wait(self) -> None:
         poller = zmq.Poller()

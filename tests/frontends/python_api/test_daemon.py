@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from typing import Any
@@ -181,6 +182,18 @@ def test_a_detached_answer_is_taken_up_by_another_client(client: Any, connect: F
     assert taken.result().finish_reason == "stop"
     with pytest.raises(NotFound):
         client.acting_for("mallory").attach(stream.id).result()
+
+
+def test_a_detached_request_reaches_the_daemon_before_its_client_closes(
+    client: Any, connect: Faces
+) -> None:
+    reference = client.chat("What is glmd?", preset="greedy")
+    for _ in range(5):
+        first = connect()
+        request = first.stream("What is glmd?", preset="greedy", detached=True).id
+        gc.collect()
+        first.close()
+        assert client.attach(request).result().text == reference.text
 
 
 def test_an_attached_answer_can_be_cancelled(client: Any, connect: Faces) -> None:
