@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from importlib import import_module
 from typing import NoReturn
 
@@ -120,14 +121,14 @@ def run() -> int:
         return EXIT_FAILED
     except GlmdError as error:
         if debug:
-            raise
+            traceback.print_exc()
         click.echo(f"glmd: {error.message}", err=True)
         if error.hint:
             click.echo(error.hint, err=True)
         return exit_code(error)
     except Exception as error:
         if debug:
-            raise
+            traceback.print_exc()
         click.echo(f"glmd failed: {type(error).__name__}: {error}", err=True)
         click.echo("This is a bug; GLMD_DEBUG=1 shows where it happened.", err=True)
         return EXIT_FAILED

@@ -106,8 +106,11 @@ def test_exit_codes_of_errors(tmp_path: Path, code: str, expected: int) -> None:
 
 
 def test_a_traceback_only_for_who_wants_it() -> None:
-    assert "Traceback" in run("status", GLMD_DEBUG="1").stderr
-    assert "Traceback" not in run("status").stderr
+    plain, debugged = run("status"), run("status", GLMD_DEBUG="1")
+    assert "Traceback" not in plain.stderr
+    assert debugged.stderr.startswith("Traceback")
+    assert debugged.stderr.endswith(plain.stderr)
+    assert debugged.returncode == plain.returncode == 3
 
 
 def test_a_quick_start_imports_little() -> None:
