@@ -34,6 +34,17 @@ class _Parts(msgspec.Struct):
     calls: list[ToolCall] = []
     results: list[ToolResult] = []
 
+    def add(self, content: replies.Text | replies.Call | ToolResult) -> None:
+        if isinstance(content, ToolResult):
+            self.results.append(content)
+            return
+        self.tokens += content.tokens
+        self.logprobs += content.logprobs
+        if isinstance(content, replies.Call):
+            self.calls.append(content.call)
+        else:
+            self.text.append(content.text)
+
 
 class Answer(Generic[R]):
     """Checks the order of the replies to `request` and puts them together.
@@ -47,16 +58,20 @@ class Answer(Generic[R]):
         self.progress: replies.Progress | None = None
         self.result: R | None = None
         self._kind = kind
-        self._seq = request.from_seq if isinstance(request, Attach) else 0
+        self._from_seq = request.from_seq if isinstance(request, Attach) else 0
         self._window = request.credit
-        self._taken = 0
-        self._parts: dict[int, _Parts] = {}
+        self._granted = 0
+        self._deltas: list[replies.Delta] = []
 
     def feed(self, reply: AnyReply) -> Delta | None:
         """Take the next reply; the delta it carries. Raises the error it carries, and
-        ConnectionFailed for a reply that cannot come now."""
+        ConnectionFailed for a reply that cannot come now. Taking the same reply twice in a row is
+        taking it once: a KeyboardInterrupt leaves open whether it was taken."""
         if isinstance(reply, replies.Delta):
-            return self._delta(reply)
+            if not (self._deltas and self._deltas[-1] is reply):
+                self._expect(reply.seq)
+                self._deltas.append(reply)
+            return _shown(reply)
         if isinstance(reply, replies.Progress):
             self.progress = reply
         elif isinstance(reply, replies.Accepted):
@@ -72,52 +87,31 @@ class Answer(Generic[R]):
 
     def credit_due(self) -> int:
         """Deltas to grant now: half the window at a time, so that neither side waits."""
-        if self._taken * 2 < self._window:
+        due = len(self._deltas) - self._granted
+        if due * 2 < self._window:
             return 0
-        due, self._taken = self._taken, 0
+        self._granted += due
         return due
 
     def text(self, choice: int = 0) -> str:
         """The text so far."""
-        parts = self._parts.get(choice)
-        return "".join(parts.text) if parts else ""
+        return "".join(self._parts(choice).text)
 
     def _expect(self, seq: int) -> None:
-        if seq != self._seq:
+        expected = self._from_seq + len(self._deltas)
+        if seq != expected:
             raise ConnectionFailed(
-                f"A piece of the answer is missing: number {self._seq} should come next, "
+                f"A piece of the answer is missing: number {expected} should come next, "
                 f"{seq} came.",
                 hint="Ask again; if it happens twice, please report it with the log (`glmd logs`).",
             )
 
-    def _delta(self, reply: replies.Delta) -> Delta:
-        self._expect(reply.seq)
-        self._seq += 1
-        self._taken += 1
-        parts = self._parts.setdefault(reply.choice, _Parts())
-        content = reply.content
-        if isinstance(content, replies.ToolResult):
-            parts.results.append(content)
-            return ToolResultDelta(seq=reply.seq, choice=reply.choice, result=content)
-        parts.tokens += content.tokens
-        parts.logprobs += content.logprobs
-        if isinstance(content, replies.Call):
-            parts.calls.append(content.call)
-            return ToolCallDelta(
-                seq=reply.seq,
-                choice=reply.choice,
-                tokens=content.tokens,
-                logprobs=content.logprobs,
-                call=content.call,
-            )
-        parts.text.append(content.text)
-        return TextDelta(
-            seq=reply.seq,
-            choice=reply.choice,
-            text=content.text,
-            tokens=content.tokens,
-            logprobs=content.logprobs,
-        )
+    def _parts(self, choice: int) -> _Parts:
+        parts = _Parts()
+        for delta in self._deltas:
+            if delta.choice == choice:
+                parts.add(delta.content)
+        return parts
 
     def _finish(self, done: replies.Done) -> R:
         accepted = self.accepted
@@ -139,7 +133,7 @@ class Answer(Generic[R]):
         return self._kind(**fields)
 
     def _choice(self, ending: replies.Ending) -> Choice:
-        parts = self._parts.get(ending.choice, _Parts())
+        parts = self._parts(ending.choice)
         return Choice(
             index=ending.choice,
             text="".join(parts.text),
@@ -152,6 +146,28 @@ class Answer(Generic[R]):
             message_id=ending.message,
             unsaved=ending.unsaved,
         )
+
+
+def _shown(reply: replies.Delta) -> Delta:
+    """What is shown of it to whoever reads the answer."""
+    content = reply.content
+    if isinstance(content, ToolResult):
+        return ToolResultDelta(seq=reply.seq, choice=reply.choice, result=content)
+    if isinstance(content, replies.Call):
+        return ToolCallDelta(
+            seq=reply.seq,
+            choice=reply.choice,
+            tokens=content.tokens,
+            logprobs=content.logprobs,
+            call=content.call,
+        )
+    return TextDelta(
+        seq=reply.seq,
+        choice=reply.choice,
+        text=content.text,
+        tokens=content.tokens,
+        logprobs=content.logprobs,
+    )
 
 
 def failure(reply: replies.Failure) -> GlmdError:

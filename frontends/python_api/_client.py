@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+from collections import deque
 from collections.abc import Iterator, Sequence
 
 from typing_extensions import Self, Unpack
@@ -29,18 +30,30 @@ from glmd.wire.requests import AnyRequest, Attach, Chat, Complete
 
 
 class _Inbox:
-    """Replies to one request, from the client's thread to the one that waits."""
+    """Replies to one request, from the client's thread to the one that waits.
+
+    A reply is looked at and then dropped, never popped: a KeyboardInterrupt between popping and
+    counting it would leave a hole in the answer."""
 
     def __init__(self) -> None:
-        self._items: queue.SimpleQueue[Item] = queue.SimpleQueue()
-        self.put = self._items.put
+        self._items: deque[Item] = deque()
+        self._news: queue.SimpleQueue[None] = queue.SimpleQueue()
 
-    def get(self, patience: Patience, *, heard: bool) -> Item:
+    def put(self, item: Item) -> None:
+        self._items.append(item)
+        self._news.put(None)
+
+    def first(self, patience: Patience, *, heard: bool) -> Item:
         """The next one, or the DaemonTimeout that says it did not come."""
-        try:
-            return self._items.get(timeout=patience.wait(heard))
-        except queue.Empty:
-            return patience.error(heard)
+        while not self._items:
+            try:
+                self._news.get(timeout=patience.wait(heard))
+            except queue.Empty:
+                return patience.error(heard)
+        return self._items[0]
+
+    def drop_first(self) -> None:
+        self._items.popleft()
 
 
 class Stream(StreamBase[R]):
@@ -75,14 +88,18 @@ class Stream(StreamBase[R]):
         while True:
             if (result := self._result()) is not None:
                 return result
-            self._take(self._inbox.get(self._patience, heard=self._heard))
+            self._step()
 
     def _next(self) -> Delta | None:
         while self._result() is None:
-            delta = self._take(self._inbox.get(self._patience, heard=self._heard))
-            if delta is not None:
+            if (delta := self._step()) is not None:
                 return delta
         return None
+
+    def _step(self) -> Delta | None:
+        delta = self._take(self._inbox.first(self._patience, heard=self._heard))
+        self._inbox.drop_first()
+        return delta
 
 
 class Subscription(SubscriptionBase):
@@ -101,7 +118,8 @@ class Subscription(SubscriptionBase):
     def __iter__(self) -> Iterator[Event]:
         try:
             while not self._ended:
-                event = self._take(self._inbox.get(self._patience, heard=self._heard))
+                event = self._take(self._inbox.first(self._patience, heard=self._heard))
+                self._inbox.drop_first()
                 if event is not None:
                     yield event
         finally:
@@ -217,4 +235,4 @@ class Client(ClientBase):
     def _ask(self, request: AnyRequest, kind: type[T]) -> T:
         inbox = _Inbox()
         self._send(request, inbox.put)
-        return only(inbox.get(Patience(self._timeouts, None), heard=False), kind)
+        return only(inbox.first(Patience(self._timeouts, None), heard=False), kind)
