@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 from glmd.frontends.cli.terminal import StatusLine, note, printable
 from glmd.frontends.python_api import ChatResult, Stream
 from glmd.wire.replies import Progress
+
+
+@contextmanager
+def ctrl_c_cancels(stream: Stream[ChatResult]) -> Iterator[None]:
+    """The first Ctrl-C cancels the answer, which then ends by itself and is whole up to there; a
+    second one interrupts as ever."""
+
+    def cancel(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, before)
+        stream.cancel()
+
+    before = signal.signal(signal.SIGINT, cancel)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class AnswerView:
@@ -19,16 +39,17 @@ class AnswerView:
         self._line.show(_waiting_for(progress))
 
     def show(self, stream: Stream[ChatResult]) -> ChatResult:
-        """Print the answer to its end, and a newline behind it. Ctrl-C ends the answer and is
-        raised again when its last piece is printed; `stream.result()` then says "cancelled"."""
+        """Print the answer to its end, and a newline behind it. After Ctrl-C the result says
+        "cancelled"."""
         ends_line = True
         try:
-            for delta in stream:
-                self._line.clear()
-                if delta.text:
-                    sys.stdout.write(printable(delta.text))
-                    sys.stdout.flush()
-                    ends_line = delta.text.endswith("\n")
+            with ctrl_c_cancels(stream):
+                for delta in stream:
+                    self._line.clear()
+                    if delta.text:
+                        sys.stdout.write(printable(delta.text))
+                        sys.stdout.flush()
+                        ends_line = delta.text.endswith("\n")
         finally:
             self._line.clear()
             if not ends_line:

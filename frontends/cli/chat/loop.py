@@ -14,7 +14,7 @@ from glmd.frontends.cli.terminal import note
 
 def talk(conversation: Conversation, lines: Lines, *, patient: bool) -> int:
     """Until there are no more lines, or somebody leaves. `patient`: an error is told and the
-    conversation goes on; otherwise it is raised."""
+    conversation goes on, and so it does after Ctrl-C; otherwise they are raised."""
     for line in lines:
         try:
             _turn(conversation, line)
@@ -24,6 +24,10 @@ def talk(conversation: Conversation, lines: Lines, *, patient: bool) -> int:
             if not patient:
                 raise
             click.echo(str(error), err=True)
+        except KeyboardInterrupt:
+            if not patient:
+                raise
+            note("stopped")
     return 0
 
 
@@ -48,11 +52,9 @@ def _answer(conversation: Conversation, question: str | None) -> None:
         note("Nothing has been asked yet.")
         return
     with stream:
-        try:
-            result = view.show(stream)
-        except KeyboardInterrupt:
-            result = stream.result()
-            note("stopped")
+        result = view.show(stream)
     conversation.heard(result)
+    if result.finish_reason == "cancelled":
+        note("stopped")
     tell_ending(result)
     tell_timings(result)

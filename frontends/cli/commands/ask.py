@@ -45,7 +45,12 @@ def command(
     turns.append({"role": "user", "content": text})
 
     # Late, because these take longer to import than everything above.
-    from glmd.frontends.cli.answer import AnswerView, tell_ending, tell_timings
+    from glmd.frontends.cli.answer import (
+        AnswerView,
+        ctrl_c_cancels,
+        tell_ending,
+        tell_timings,
+    )
     from glmd.frontends.cli.terminal import print_json
 
     view = AnswerView()
@@ -55,13 +60,16 @@ def command(
             turns, session=session, overflow=overflow, on_progress=view.on_progress, **sampling
         ) as stream,
     ):
-        try:
-            if as_json:
-                print_json(facts(stream.result()))
-                return EXIT_OK
+        if as_json:
+            with ctrl_c_cancels(stream):
+                result = stream.result()
+        else:
             result = view.show(stream)
-        except KeyboardInterrupt:
-            return EXIT_INTERRUPTED
+    if result.finish_reason == "cancelled":
+        return EXIT_INTERRUPTED
+    if as_json:
+        print_json(facts(result))
+    else:
         tell_ending(result)
         tell_timings(result)
     return EXIT_OK
