@@ -10,15 +10,58 @@ and a plugin marks its hooks with `@glmd.hookimpl`.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from glmd.frontends.python_api import AsyncClient, Client
+    from glmd import errors
+    from glmd.chat import Message, Tool, ToolCall
+    from glmd.frontends.python_api import (
+        AsyncClient,
+        AsyncStream,
+        ChatResult,
+        Client,
+        CompleteResult,
+        Delta,
+        Stream,
+        TextDelta,
+        Timeouts,
+        ToolCallDelta,
+        ToolResultDelta,
+    )
     from glmd.hookspecs import hookimpl
+    from glmd.wire.sampling import Stage
 
     __version__: str
 
-__all__ = ["AsyncClient", "Client", "__version__", "hookimpl"]
+__all__ = [
+    "AsyncClient",
+    "AsyncStream",
+    "ChatResult",
+    "Client",
+    "CompleteResult",
+    "Delta",
+    "Message",
+    "Stage",
+    "Stream",
+    "TextDelta",
+    "Timeouts",
+    "Tool",
+    "ToolCall",
+    "ToolCallDelta",
+    "ToolResultDelta",
+    "__version__",
+    "errors",
+    "hookimpl",
+]
+
+_HOMES = {  # of the others: glmd.frontends.python_api
+    "Message": "glmd.chat",
+    "Stage": "glmd.wire.sampling",
+    "Tool": "glmd.chat",
+    "ToolCall": "glmd.chat",
+    "hookimpl": "glmd.hookspecs",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -28,12 +71,12 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("glmd")
-    if name == "hookimpl":
-        from glmd.hookspecs import hookimpl
-
-        return hookimpl
-    if name in {"Client", "AsyncClient"}:
-        from glmd.frontends import python_api
-
-        return getattr(python_api, name)
+    if name == "errors":
+        return import_module("glmd.errors")
+    if name in __all__:
+        return getattr(import_module(_HOMES.get(name, "glmd.frontends.python_api")), name)
     raise AttributeError(f"module 'glmd' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
