@@ -89,7 +89,8 @@ class Backend:
 # -- cpu backend -----------------------------------------------------------------------------
 
 class CpuShape:
-    """The numbers of a ChatGLM3 config that decide shapes and the mathematics."""
+    """The numbers of a ChatGLM3 config that decide shapes and the mathematics. Raises ValueError
+    for numbers that describe no ChatGLM3."""
 
     def __init__(
         self,
@@ -110,16 +111,23 @@ def pack(matrix: NDArray[Any], kind: str, threads: int = 0) -> NDArray[np.uint8]
     the byte layout that the kernels read.
 
     `kind`: "f16", "int8" (per output row), "int4g32", "int4g64", "rows_f16" (row-major, for the
-    embedding). Raises ValueError for a shape the kind cannot hold or a value F16 cannot hold.
+    embedding). The layouts are documented in cpu/packing.h. `threads`: 0 means all cores. Needs
+    eight rows of float32 per thread besides the result. Raises ValueError for an unknown kind, an
+    empty or strided matrix, and, naming row and column, a value that is not finite or that F16
+    cannot hold; TypeError for another dtype.
     """
 
 def unpack(packed: NDArray[np.uint8], kind: str, rows: int, cols: int) -> NDArray[np.float32]:
     """The float32 [rows, cols] matrix that `packed` stands for: what a quantised build is compared
-    against."""
+    against. Raises ValueError when `packed` has not the size of such a matrix."""
 
 class CpuWeights:
-    """The tensors of one model by their checkpoint names. Buffers are referenced, not copied, so a
-    memory-mapped packed file stays mapped."""
+    """The tensors of one model by their checkpoint names. Matrices are referenced, not copied, so a
+    memory-mapped packed file stays mapped; they must start at multiples of 4 bytes. The embedding
+    is "rows_f16", every other matrix one of the other kinds; `mode` ("f16", "int8", "int4") is what
+    ModelInfo.quantisation will say. Raises ValueError for a name that a model of this shape has
+    not, a wrong size or kind.
+    """
 
     def __init__(self, shape: CpuShape, mode: str) -> None: ...
     def set_matrix(self, name: str, packed: NDArray[np.uint8], kind: str) -> None: ...
@@ -128,7 +136,11 @@ class CpuWeights:
     def nbytes(self) -> int: ...
 
 class CpuBackend(Backend):
-    """Raises EngineError naming every tensor that is missing."""
+    """Any number of slots and tokens in a step, at any position. Logits are bit-identical however
+    tokens are batched and split and on however many threads (0: all cores that the process may
+    use). A slot costs memory for the positions it holds, from its first token to `release`. Raises
+    EngineError naming every tensor that is missing.
+    """
 
     def __init__(
         self, weights: CpuWeights, *, slots: int, max_seq: int, threads: int = 0
