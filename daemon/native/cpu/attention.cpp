@@ -10,6 +10,7 @@ namespace {
 constexpr int kTile = 64;
 constexpr int kMaxQueries = 96;     // rows of scores a unit works on: they stay in the L2 cache
 constexpr int kUnitsPerThread = 4;  // enough that a slow thread is not waited for
+constexpr std::size_t kPartialBytes = 64U << 20;  // that the tiles of a pass may leave for folding
 
 int tiles_of(const QueryBlock& block) { return (block.pos + block.n - 1) / kTile + 1; }
 
@@ -95,13 +96,19 @@ void Attention::finish(const QueryBlock& block, int head, Partial from, float* o
 
 void Attention::run(const KvCache& cache, int layer, const std::vector<QueryBlock>& blocks,
                     const float* queries, int rows, float* out, std::size_t out_stride) {
-  // With few queries the tiles themselves are shared out, else each block goes through its own.
   const int heads = shape_.kv_heads;
-  const bool by_tile = static_cast<int>(blocks.size()) * heads < kUnitsPerThread * pool_.threads();
   std::size_t queries_per_block = 0;
+  std::size_t tiles_of_all = 0;
+  for (const QueryBlock& block : blocks) {
+    queries_per_block = std::max(queries_per_block, index(block.n * group_));
+    tiles_of_all += index(tiles_of(block) * heads);
+  }
+  // With few queries the tiles themselves are shared out, else each block goes through its own.
+  const bool by_tile =
+      static_cast<int>(blocks.size()) * heads < kUnitsPerThread * pool_.threads() &&
+      tiles_of_all * queries_per_block * dim_ * sizeof(float) <= kPartialBytes;
   std::vector<Unit> units;
   for (std::size_t b = 0; b < blocks.size(); ++b) {
-    queries_per_block = std::max(queries_per_block, index(blocks[b].n * group_));
     for (int head = 0; head < heads; ++head) {
       const int tiles = by_tile ? tiles_of(blocks[b]) : 1;
       for (int t = 0; t < tiles; ++t)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import asdict
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 from support import glm_models
+
+from glmd.daemon.native import _engine as native
 
 # About 90 MB of int8 weights.
 MODEL = glm_models.Model(8, 1024, 2048, 8, 2, 128, 2048)
@@ -49,3 +52,21 @@ def test_anonymous_memory_of_a_mapped_model(tmp_path: Path) -> None:
     assert loaded < 0.02 * size
     assert ran < kv + 0.15 * size
     assert released < ran - 0.9 * kv
+
+
+def anonymous() -> int:
+    found = re.search(r"RssAnon:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found is not None
+    return int(found[1]) * 1024
+
+
+def test_attention_over_a_long_context_takes_bounded_memory_with_many_threads() -> None:
+    model = glm_models.Model(1, 64, 64, 32, 2, 128, 64)
+    engine = glm_models.backend(model, slots=1, max_seq=4096, threads=64)
+    ids = np.zeros(128, np.int32)
+    cancel = native.CancelFlag()
+    for start in range(0, 3840, 128):
+        engine.forward([native.Span(0, start, ids, native.Want.none)], cancel)
+    before = anonymous()
+    engine.forward([native.Span(0, 3840, ids[:127], native.Want.none)], cancel)
+    assert anonymous() - before < 80 << 20
