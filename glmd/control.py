@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, NoReturn
+from typing import Any, BinaryIO, NamedTuple, NoReturn
 
 import msgspec
 import psutil
@@ -72,12 +72,14 @@ def start_daemon(
 
     `on_progress(done, total)`: bytes of weights read. Raises ModelError when the model cannot be
     loaded, StartFailed for everything else that keeps a daemon from serving; nothing is left
-    running then. An interrupt (Ctrl-C) while it waits stops the daemon again.
+    running then. StartFailed also when one runs already that has failed, or that was told something
+    else than what `settings` say; that one stays as it is. An interrupt (Ctrl-C) while it waits stops the daemon again.
     """
     settings.check()
     paths.make_private(paths.runtime_dir(settings.name))
     taken = _take_lock_or_find(settings.name)
     if isinstance(taken, DaemonFacts):
+        _check_same(settings)
         return Start(taken, already=True)
     facts.remove(settings.name)
     reading, writing = os.pipe()
@@ -171,9 +173,40 @@ def _take_lock_or_find(name: str) -> Lock | DaemonFacts:
     return taken
 
 
-def _command_line(settings: DaemonSettings, lock_fd: int) -> list[str]:
-    # The daemon leaves the current folder, so what was meant from here must be said in full.
-    settings = msgspec.structs.replace(
+def _check_same(settings: DaemonSettings) -> None:
+    """Raises StartFailed when the running daemon was told something else."""
+    runs = settings_of(settings.name)
+    if runs is None:
+        return
+    differences = []
+    for field, wanted in msgspec.structs.asdict(_in_full(settings)).items():
+        has = getattr(runs, field)
+        if wanted is None or wanted == has:
+            continue
+        said, instead = _option(field, has), _option(field, wanted)
+        if has is None:
+            differences.append(f"without {instead}")
+        else:
+            differences.append(f"with {said} instead of {instead.split(' ', 1)[-1]}")
+    if differences:
+        raise StartFailed(
+            f"The daemon {settings.name} runs already: {', '.join(differences)}.",
+            hint=f"`{command('restart', settings.name)}` with the same options gives it these.",
+        )
+
+
+def _option(field: str, value: Any) -> str:
+    """A setting as the command line has it."""
+    if isinstance(value, bool):
+        return f"--{field}" if value else f"--no-{field}"
+    if isinstance(value, list):
+        return f"--devid {','.join(map(str, value))}"
+    return f"--{field.replace('_', '-')} {value}"
+
+
+def _in_full(settings: DaemonSettings) -> DaemonSettings:
+    """The daemon leaves the current folder, so what was meant from here must be said in full."""
+    return msgspec.structs.replace(
         settings,
         **{
             field: str(Path(given).expanduser().absolute())
@@ -181,7 +214,10 @@ def _command_line(settings: DaemonSettings, lock_fd: int) -> list[str]:
             if (given := getattr(settings, field)) is not None
         },
     )
-    said = msgspec.json.encode(settings).decode()
+
+
+def _command_line(settings: DaemonSettings, lock_fd: int) -> list[str]:
+    said = msgspec.json.encode(_in_full(settings)).decode()
     return [*COMMAND, said, f"--lock-fd={lock_fd}"]
 
 

@@ -113,4 +113,4 @@ def launch(settings: DaemonSettings, *, as_json: bool) -> None:
         f"{facts.backend} (pid {facts.pid})."
     )
     if started.already:
-        note("`glmd restart` gives it other settings.")
+        note(f"`{control.command('restart', facts.name)}` gives it other settings.")

@@ -21,7 +21,7 @@ def command(settings: DaemonSettings, foreground: bool, as_json: bool) -> int:
     """Start the daemon, and return when it serves.
 
     Without --model it loads what config.toml says, else the small model that ships with glmd. Where
-    a daemon of this name runs already, it stays as it is.
+    a daemon of this name runs already, it stays as it is; asking it for other settings fails.
     """
     if foreground:
         from glmd import control

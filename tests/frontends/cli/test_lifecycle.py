@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support.checkpoints import NANO
 from support.cli import CTRL_C, PYTHON, Terminal, beside, call, facts, run
 from support.daemons import Homes
 
@@ -53,6 +54,27 @@ def test_daemons_by_name(homes: Homes) -> None:
     assert call("ask", "--name", "two", "你好").returncode == 0
     assert call("stop", "--name", "two", "--now").returncode == 0
     homes.check_nothing_left()
+
+
+def test_a_start_that_asks_for_other_settings_is_refused(
+    homes: Homes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(NANO.parent)
+    first = ["--model", NANO.name, "--threads", "1", "--mode", "int8", "--no-simulate"]
+    pid = facts("start", "--name", "work", *first)["pid"]
+    told = call("start", "--name", "work", *first, "--mode", "int4", "--simulate", "--slots", "3")
+    assert (told.returncode, told.stdout) == (1, "")
+    assert told.stderr == (
+        "glmd: The daemon work runs already: with --mode int8 instead of int4, "
+        "with --no-simulate instead of --simulate, without --slots 3.\n"
+        "`glmd restart --name work` with the same options gives it these.\n"
+    )
+    for same in ([], first, ["--mode", "int8"], ["--model", str(NANO)]):
+        again = facts("start", "--name", "work", *same)
+        assert (again["pid"], again["already_running"]) == (pid, True)
+    assert call("start", "--name", "work").stderr == (
+        "`glmd restart --name work` gives it other settings.\n"
+    )
 
 
 def wear_out(name: str) -> None:
