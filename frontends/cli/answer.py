@@ -34,9 +34,11 @@ class AnswerView:
 
     def __init__(self) -> None:
         self._line = StatusLine()
+        self._begun = False
 
     def on_progress(self, progress: Progress) -> None:
-        self._line.show(_waiting_for(progress))
+        if not self._begun:  # else the line would be written over the answer
+            self._line.show(_waiting_for(progress))
 
     def show(self, stream: Stream[ChatResult]) -> ChatResult:
         """Print the answer to its end, and a newline behind it. After Ctrl-C the result says
@@ -47,6 +49,7 @@ class AnswerView:
                 for delta in stream:
                     self._line.clear()
                     if delta.text:
+                        self._begun = True
                         sys.stdout.write(printable(delta.text))
                         sys.stdout.flush()
                         ends_line = delta.text.endswith("\n")

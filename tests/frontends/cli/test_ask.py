@@ -15,7 +15,7 @@ from support.scripted_daemon import ScriptedDaemon, accepted, done, text
 
 from glmd.facts import DaemonFacts
 from glmd.frontends.python_api import Client
-from glmd.wire.replies import Ok
+from glmd.wire.replies import Ok, Progress
 from glmd.wire.requests import AnyRequest, Cancel, Chat
 
 GREEDY = ("--generation-mode", "greedy")
@@ -184,6 +184,22 @@ def test_on_a_terminal_timings_are_told(shared_daemon: DaemonFacts) -> None:
     with Terminal("ask", "你好", *GREEDY, NO_COLOR="1") as terminal:
         terminal.expect("first token")
         assert "\x1b[2m" not in (terminal.child.before or "")
+        assert terminal.end() == 0
+
+
+def test_an_answer_taken_up_again_erases_nothing(tmp_path: Path) -> None:
+    def script(daemon: ScriptedDaemon, request: AnyRequest) -> None:
+        daemon.say(accepted(request), Progress(id=request.id, phase="prefill", done=1, total=3))
+        daemon.say(text(request, 0, "half "))
+        daemon.say(Progress(id=request.id, phase="replaying", done=0, total=0))
+        daemon.say(text(request, 1, "and half"), done(request, 2))
+
+    with (
+        ScriptedDaemon(tmp_path, script) as daemon,
+        Terminal("ask", "hi", "--endpoint", daemon.endpoint) as terminal,
+    ):
+        terminal.expect("reading 1/3 tokens")
+        terminal.expect("half and half\r\n")
         assert terminal.end() == 0
 
 
