@@ -27,16 +27,18 @@ class Conversation:
         self.session: str | None = None
         self._overflow = overflow
         self._leaf: str | None = None  # where the conversation goes on
-        self._question: str | None = None  # what was last asked
+        self._asked: str | None = None  # what was last said
+        self._question: str | None = None  # the message that holds it
 
     def new(self) -> None:
         """Begin another conversation; the session of this one stays in the daemon."""
-        self.session = self._leaf = self._question = None
+        self.session = self._leaf = self._asked = self._question = None
 
     def open(self, session: str) -> str:
         """Go on in a session; its title. Raises NotFound."""
         found = self.client.sessions.get(session)
-        self.session, self._leaf, self._question = session, found.leaf, None
+        self.new()
+        self.session, self._leaf = session, found.leaf
         parents = {stored.message: stored for stored in found.tree}
         at = parents.get(found.leaf or "")
         while at is not None and self._question is None:
@@ -46,7 +48,8 @@ class Conversation:
         return found.info.title
 
     def say(self, text: str, on_progress: Callable[[Progress], None]) -> Stream[ChatResult]:
-        """Ask; the answer is to be handed to `heard`."""
+        """Ask; the stream is to be handed to `kept`, and the answer to `heard`."""
+        self._asked, self._question = text, None
         if self.session is None:
             self.session = self.client.sessions.new().session
         turns = [{"role": "user", "content": text}]
@@ -55,14 +58,19 @@ class Conversation:
         return self._stream(turns, self._leaf, on_progress)
 
     def retry(self, on_progress: Callable[[Progress], None]) -> Stream[ChatResult] | None:
-        """Another answer to the last question; None where there is no question."""
-        if self._question is None:
-            return None
-        return self._stream([], self._question, on_progress)
+        """Another answer to the last question, also where the first one failed or the daemon never
+        heard it; None where there is no question."""
+        if self._question is not None:
+            return self._stream([], self._question, on_progress)
+        return None if self._asked is None else self.say(self._asked, on_progress)
+
+    def kept(self, stream: Stream[ChatResult]) -> None:
+        """Remember where the daemon keeps the question, whatever became of the answer."""
+        if stream.accepted is not None and stream.accepted.message is not None:
+            self._question = stream.accepted.message
 
     def heard(self, result: ChatResult) -> None:
         """Go on from this answer."""
-        self._question = result.user_message_id
         self._leaf = result.choices[0].message_id or result.user_message_id
 
     def _stream(

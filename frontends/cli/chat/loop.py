@@ -52,7 +52,10 @@ def _answer(conversation: Conversation, question: str | None) -> None:
         note("Nothing has been asked yet.")
         return
     with stream:
-        result = view.show(stream)
+        try:
+            result = view.show(stream)
+        finally:
+            conversation.kept(stream)
     conversation.heard(result)
     if result.finish_reason == "cancelled":
         note("stopped")

@@ -13,7 +13,7 @@ from support.scripted_daemon import ScriptedDaemon, accepted, done, text
 from glmd.chat import Message
 from glmd.facts import DaemonFacts
 from glmd.frontends.python_api import Client
-from glmd.wire.replies import Accepted, Session, SessionInfo, StatusReply, StoredMessage
+from glmd.wire.replies import Accepted, Failure, Session, SessionInfo, StatusReply, StoredMessage
 from glmd.wire.requests import AnyRequest, Chat, SessionNew, Status
 
 GREEDY = ("--generation-mode", "greedy")
@@ -230,6 +230,48 @@ def test_settings_are_used(tmp_path: Path) -> None:
     assert [request.sampling.temperature for request in requests] == [None, 0.5, None]
     assert [request.sampling.top_k for request in requests] == [9, 9, 9]
     assert [request.stop for request in requests] == [[], ["END"], ["END"]]
+
+
+@pytest.mark.parametrize("kept", ["message", None])
+def test_retry_after_a_failed_answer_asks_the_same_again(tmp_path: Path, kept: str | None) -> None:
+    def script(daemon: ScriptedDaemon, request: AnyRequest) -> None:
+        if not isinstance(request, Chat) or len(daemon.heard(Chat)) != 2:
+            talkative(daemon, request)
+        else:
+            if kept:
+                daemon.say(Accepted(id=request.id, prompt_tokens=9, seed=1, message=kept))
+            daemon.say(Failure(id=request.id, code="engine_failed", message="It died."))
+
+    with (
+        ScriptedDaemon(tmp_path, script) as daemon,
+        Terminal("chat", "--endpoint", daemon.endpoint) as terminal,
+    ):
+        for line, seen in (("one", SPEED), ("two", "It died"), ("/retry", SPEED)):
+            terminal.expect(PROMPT)
+            terminal.type(line + ENTER)
+            terminal.expect(seen)
+        first, second, again = daemon.heard(Chat, 3)
+    assert [turn.content for turn in first.messages] == ["one"]
+    assert [turn.content for turn in second.messages] == ["two"]
+    if kept:
+        assert (again.messages, again.parent) == ([], kept)
+    else:
+        assert (again.messages, again.parent) == (second.messages, second.parent)
+
+
+def test_retry_of_what_no_daemon_heard(tmp_path: Path) -> None:
+    missing = f"ipc://{tmp_path / 'peer.sock'}"
+    daemon = ScriptedDaemon(tmp_path, talkative)
+    with Terminal("chat", "--endpoint", missing) as terminal:
+        terminal.expect(PROMPT)
+        daemon.stop()
+        terminal.type("one" + ENTER)
+        terminal.expect("glmd start|connection")
+        with ScriptedDaemon(tmp_path, talkative) as back:
+            terminal.expect(PROMPT)
+            terminal.type("/retry" + ENTER)
+            terminal.expect(SPEED)
+            assert [turn.content for turn in back.heard(Chat)[0].messages] == ["one"]
 
 
 def test_turns_left_out_and_limits_are_told(tmp_path: Path) -> None:
