@@ -174,26 +174,30 @@ class AsyncClient(ClientBase):
 
     async def chat(self, messages: Messages, **options: Unpack[ChatOptions]) -> ChatResult:
         """The whole answer to a conversation. A text is one user turn; a message may be a dict."""
-        async with self.stream(messages, **options) as stream:
+        request = chat_request("chat", messages, options)
+        async with AsyncStream(self, request, ChatResult, options) as stream:
             return await stream.result()
 
     def stream(self, messages: Messages, **options: Unpack[ChatOptions]) -> AsyncStream[ChatResult]:
         """The answer while it comes. Sends the request at once; call it inside the event loop."""
-        return AsyncStream(self, chat_request(messages, options), ChatResult, options)
+        return AsyncStream(self, chat_request("stream", messages, options), ChatResult, options)
 
     async def complete(
         self, prompt: str | Sequence[int], **options: Unpack[CompleteOptions]
     ) -> CompleteResult:
         """Continue a text or token ids without roles. A text is put behind `[gMASK] sop`, as all
         that ChatGLM3 was trained on; ids are taken as they are."""
-        async with self.stream_complete(prompt, **options) as stream:
+        request = complete_request("complete", prompt, options)
+        async with AsyncStream(self, request, CompleteResult, options) as stream:
             return await stream.result()
 
     def stream_complete(
         self, prompt: str | Sequence[int], **options: Unpack[CompleteOptions]
     ) -> AsyncStream[CompleteResult]:
         """The continuation while it comes."""
-        return AsyncStream(self, complete_request(prompt, options), CompleteResult, options)
+        return AsyncStream(
+            self, complete_request("stream_complete", prompt, options), CompleteResult, options
+        )
 
     def attach(
         self, target: str, *, from_seq: int = 0, **options: Unpack[CallOptions]

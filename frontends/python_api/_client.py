@@ -184,26 +184,30 @@ class Client(ClientBase):
 
     def chat(self, messages: Messages, **options: Unpack[ChatOptions]) -> ChatResult:
         """The whole answer to a conversation. A text is one user turn; a message may be a dict."""
-        with self.stream(messages, **options) as stream:
+        request = chat_request("chat", messages, options)
+        with Stream(self, request, ChatResult, options) as stream:
             return stream.result()
 
     def stream(self, messages: Messages, **options: Unpack[ChatOptions]) -> Stream[ChatResult]:
         """The answer while it comes."""
-        return Stream(self, chat_request(messages, options), ChatResult, options)
+        return Stream(self, chat_request("stream", messages, options), ChatResult, options)
 
     def complete(
         self, prompt: str | Sequence[int], **options: Unpack[CompleteOptions]
     ) -> CompleteResult:
         """Continue a text or token ids without roles. A text is put behind `[gMASK] sop`, as all
         that ChatGLM3 was trained on; ids are taken as they are."""
-        with self.stream_complete(prompt, **options) as stream:
+        request = complete_request("complete", prompt, options)
+        with Stream(self, request, CompleteResult, options) as stream:
             return stream.result()
 
     def stream_complete(
         self, prompt: str | Sequence[int], **options: Unpack[CompleteOptions]
     ) -> Stream[CompleteResult]:
         """The continuation while it comes."""
-        return Stream(self, complete_request(prompt, options), CompleteResult, options)
+        return Stream(
+            self, complete_request("stream_complete", prompt, options), CompleteResult, options
+        )
 
     def attach(
         self, target: str, *, from_seq: int = 0, **options: Unpack[CallOptions]

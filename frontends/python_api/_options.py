@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias, TypeVar
 
 import msgspec
@@ -45,7 +46,7 @@ class SamplingOptions(TypedDict, total=False):
     dry_base: float | None
     dry_allowed_length: int | None
     dry_last_n: int | None
-    logit_bias: Mapping[int, float] | None
+    logit_bias: Mapping[int, float] | Mapping[str, float] | None
 
 
 class CallOptions(TypedDict, total=False):
@@ -96,53 +97,79 @@ def new_id() -> str:
     return secrets.token_hex(8)
 
 
-def chat_request(messages: Messages, options: Mapping[str, Any]) -> Chat:
-    """Raises InvalidRequest with a sentence that names the field, like every one of these."""
-    fields = {"messages": _turns(messages), "tools": list(options.get("tools", ()))}
-    return _generation(Chat, fields, options)
+def chat_request(method: str, messages: Messages, options: Mapping[str, Any]) -> Chat:
+    """`method`: the one that was called. Raises InvalidRequest with a sentence that names the
+    field, like every one of these, and TypeError for an option that does not exist."""
+    fields = {"messages": _turns(messages), "tools": _listed(options.get("tools", ()))}
+    return _generation(method, Chat, fields, options)
 
 
-def complete_request(prompt: str | Sequence[int], options: Mapping[str, Any]) -> Complete:
+def complete_request(
+    method: str, prompt: str | Sequence[int], options: Mapping[str, Any]
+) -> Complete:
+    if not isinstance(prompt, Iterable):
+        raise InvalidRequest(f"A prompt is a text or token ids, not {_kind(prompt)}.")
     fields = {"prompt": prompt if isinstance(prompt, str) else list(prompt)}
-    return _generation(Complete, fields, options)
+    return _generation(method, Complete, fields, options)
 
 
 def tokenize_request(text: str | None, messages: Messages | None, tools: Tools) -> Tokenize:
     if (text is None) == (messages is None):
         raise TypeError("tokenize takes either a text or messages")
     turns = None if messages is None else _turns(messages)
-    return _request(Tokenize, {"text": text, "messages": turns, "tools": list(tools)})
+    return _request(Tokenize, {"text": text, "messages": turns, "tools": _listed(tools)})
 
 
 def _turns(messages: Messages) -> list[Any]:
     if isinstance(messages, str):
         return [Message(role="user", content=messages)]
-    return [messages] if isinstance(messages, Message | Mapping) else list(messages)
+    if isinstance(messages, Message | Mapping):
+        return [messages]
+    if not isinstance(messages, Iterable):
+        raise InvalidRequest(
+            f"messages are a text, a Message, a dict, or a list of these, not {_kind(messages)}."
+        )
+    return list(messages)
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else type(value).__name__
+
+
+def _listed(value: Any) -> Any:
+    """Any iterable as a list; what is none is left to be refused with the name of its field."""
+    return list(value) if isinstance(value, Iterable) else value
 
 
 def _generation(
-    kind: type[_Request], fields: dict[str, Any], options: Mapping[str, Any]
+    method: str, kind: type[_Request], fields: dict[str, Any], options: Mapping[str, Any]
 ) -> _Request:
+    known = (ChatOptions if kind is Chat else CompleteOptions).__annotations__
     sampling: dict[str, Any] = {}
     for name, value in options.items():
+        if name not in known:
+            raise TypeError(f"{method} has no option {name!r}{_instead(name, known)}")
         if name in CallOptions.__annotations__ or name in fields:
             continue
         if name in SAMPLING_FIELDS:
             sampling[name] = value
         elif name == "sampling":
-            sampling["stages"] = list(value)
+            sampling["stages"] = _listed(value)
         elif name == "stop":
-            fields["stop"] = [value] if isinstance(value, str) else list(value)
-        elif name in kind.__struct_fields__:
-            fields[name] = value
+            fields["stop"] = [value] if isinstance(value, str) else _listed(value)
         else:
-            raise TypeError(f"{kind.__name__.lower()} has no option {name!r}")
+            fields[name] = value
     return _request(kind, {**fields, "sampling": sampling})
+
+
+def _instead(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f": did you mean {close[0]!r}?" if close else "."
 
 
 def _request(kind: type[_Request], fields: dict[str, Any]) -> _Request:
     tagged = {**fields, "op": kind.__struct_config__.tag, "id": new_id()}
     try:
-        return msgspec.convert(tagged, kind)
+        return msgspec.convert(tagged, kind, str_keys=True)
     except msgspec.ValidationError as error:
-        raise InvalidRequest(explain(error)) from None
+        raise InvalidRequest(explain(error, kind)) from None

@@ -145,7 +145,7 @@ def _typed(fields: dict[str, Any], types: dict[str, type[T]]) -> T:
         return msgspec.convert(fields, types[op], str_keys=True)
     except (msgspec.ValidationError, RecursionError) as error:
         code = Code.INVALID_REQUEST if request_id else Code.BAD_MESSAGE
-        raise Undecodable(explain(error), code, request_id) from None
+        raise Undecodable(explain(error, types[op]), code, request_id) from None
 
 
 def _packable(value: Any) -> Any:

@@ -32,7 +32,8 @@ def refused(message: Any) -> Undecodable:
         ({"messages": [{"role": "user"}]}, "The field messages[0].content is missing."),
         (
             {"messages": [{"role": "boss", "content": ""}]},
-            "The field messages[0].role: invalid enum value 'boss'.",
+            "The field messages[0].role: 'boss' is none of "
+            "'assistant', 'observation', 'system', 'user'.",
         ),
         (
             {"messages": [], "sampling": {"top_p": 1.5}},
@@ -40,7 +41,7 @@ def refused(message: Any) -> Undecodable:
         ),
         (
             {"messages": [], "sampling": {"logit_bias": {"x": 1.0}}},
-            "The keys sampling.logit_bias: expected int, got str.",
+            "The keys of sampling.logit_bias: expected int, got str.",
         ),
         ({"messages": [], "stop": [""]}, "The field stop[0]: expected str of length >= 1."),
     ],

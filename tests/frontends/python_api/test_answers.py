@@ -249,7 +249,10 @@ def test_taking_up_a_detached_answer(tmp_path: Path, connect: Faces) -> None:
         ({"temperature": -1.0}, r"field sampling\.temperature: expected float >= 0"),
         ({"n": 0}, r"field n: expected int >= 1"),
         ({"stop": ["a", ""]}, r"field stop\[1\]"),
-        ({"overflow": "wipe"}, r"field overflow"),
+        ({"stop": 5}, r"field stop: expected array, got int"),
+        ({"overflow": "wipe"}, r"field overflow: 'wipe' is none of 'drop_oldest', 'error'\."),
+        ({"preset": "beam"}, r"sampling\.preset: 'beam' is none of 'greedy', 'penalty_sample'\."),
+        ({"logit_bias": {"x": 1}}, r"keys of sampling\.logit_bias: expected int"),
     ],
 )
 def test_values_that_cannot_be(connect: Faces, options: dict[str, Any], complaint: str) -> None:
@@ -258,12 +261,31 @@ def test_values_that_cannot_be(connect: Faces, options: dict[str, Any], complain
 
 
 def test_options_that_do_not_exist(connect: Faces) -> None:
-    with pytest.raises(TypeError, match="temprature"):
-        connect().chat("hello", temprature=1.0)
-    with pytest.raises(TypeError, match="tools"):
-        connect().complete("hello", tools=[])
+    client = connect()
+    with pytest.raises(TypeError, match=r"^chat has no option 'temprature': .* 'temperature'\?$"):
+        client.chat("hello", temprature=1.0)
+    with pytest.raises(TypeError, match=r"^stream has .*'max_new_tokens': .* 'max_tokens'\?$"):
+        client.stream("hello", max_new_tokens=1)
+    with pytest.raises(TypeError, match=r"^complete has no option 'tools'\.$"):
+        client.complete("hello", tools=[])
+    with pytest.raises(TypeError, match=r"^stream_complete has no option 'zzz'\.$"):
+        client.stream_complete("hello", zzz=1)
     with pytest.raises(TypeError, match="either"):
         connect().tokenize()
+
+
+@pytest.mark.parametrize("wrong", [None, 5])
+def test_what_is_no_conversation_and_no_prompt(connect: Faces, wrong: Any) -> None:
+    with pytest.raises(InvalidRequest, match=r"^messages are a text, .*, not (None|int)\.$"):
+        connect().chat(wrong)
+    with pytest.raises(InvalidRequest, match=r"^A prompt is a text or token ids, not "):
+        connect().complete(wrong)
+
+
+def test_the_ids_of_a_bias_may_be_texts_as_json_has_them(tmp_path: Path, connect: Faces) -> None:
+    with ScriptedDaemon(tmp_path, answer_ab) as daemon:
+        connect(endpoint=daemon.endpoint).chat("hello", logit_bias={"5": 1})
+        assert daemon.heard(Chat)[0].sampling.logit_bias == {5: 1.0}
 
 
 def test_messages_may_be_written_in_several_ways(tmp_path: Path, connect: Faces) -> None:
@@ -274,7 +296,7 @@ def test_messages_may_be_written_in_several_ways(tmp_path: Path, connect: Faces)
             client.chat(written, stop="###")
         assert all(request.messages == [turn] for request in daemon.heard(Chat, 4))
         assert all(request.stop == ["###"] for request in daemon.heard(Chat, 4))
-    with pytest.raises(InvalidRequest, match=r"messages\[1\]\.role"):
+    with pytest.raises(InvalidRequest, match=r"messages\[1\]\.role: 'robot' is none of '"):
         client.chat([turn, {"role": "robot", "content": ""}])
 
 
