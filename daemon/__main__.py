@@ -16,6 +16,7 @@ import sys
 
 import msgspec
 
+from glmd.control import command
 from glmd.errors import GlmdError, StartFailed
 from glmd.lock import Lock
 from glmd.settings import DaemonSettings
@@ -64,7 +65,8 @@ def run(said: DaemonSettings, ready_fd: int | None) -> int:
     except Exception as error:
         log.exception("A fault in glmd ends the daemon.")
         fault = StartFailed(
-            f"A fault in glmd ended the daemon: {error!r}.", hint="`glmd logs` says more."
+            f"A fault in glmd ended the daemon: {error!r}.",
+            hint=f"`{command('logs', said.name)}` says more.",
         )
         starter.settled(failed_facts(said.name, fault))
         return 1

@@ -179,6 +179,8 @@ async def serve(said: DaemonSettings, starter: Starter) -> None:
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(TEXT_THREADS))
     config = resolve(said)
     open_log(config.name, config.log_level, also_stderr=not starter.waits)
+    if (left := facts.read(config.name)) is not None:
+        log.warning("The previous daemon (pid %d) ended without a word.", left.pid)
     log.info("glmd %s, model %s on %s.", glmd.__version__, config.model, config.backend)
     tokenizer = await asyncio.to_thread(_read_tokenizer, config)
     await Core(config, tokenizer, starter).run()

@@ -73,7 +73,8 @@ def start_daemon(
     `on_progress(done, total)`: bytes of weights read. Raises ModelError when the model cannot be
     loaded, StartFailed for everything else that keeps a daemon from serving; nothing is left
     running then. StartFailed also when one runs already that has failed, or that was told something
-    else than what `settings` say; that one stays as it is. An interrupt (Ctrl-C) while it waits stops the daemon again.
+    else than what `settings` say; that one stays as it is. An interrupt (Ctrl-C) while it waits
+    stops the daemon again.
     """
     settings.check()
     paths.make_private(paths.runtime_dir(settings.name))
@@ -81,7 +82,7 @@ def start_daemon(
     if isinstance(taken, DaemonFacts):
         _check_same(settings)
         return Start(taken, already=True)
-    facts.remove(settings.name)
+    _forget_failure(settings.name)
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb") as lines:
         try:
@@ -121,7 +122,7 @@ def run_foreground(settings: DaemonSettings) -> NoReturn:
             + (f" (pid {found.pid})." if found else "."),
             hint=f"Stop it with `{command('stop', settings.name)}`.",
         )
-    facts.remove(settings.name)
+    _forget_failure(settings.name)
     os.set_inheritable(taken.fd, True)
     os.execv(sys.executable, _command_line(settings, taken.fd))
 
@@ -171,6 +172,14 @@ def _take_lock_or_find(name: str) -> Lock | DaemonFacts:
         taken.release()
         raise _failure(left)
     return taken
+
+
+def _forget_failure(name: str) -> None:
+    """What a failed start left for those who waited for it. Facts of a daemon that was killed stay
+    until the next one has told of it in the log."""
+    left = facts.read(name)
+    if left is not None and left.state == "failed":
+        facts.remove(name)
 
 
 def _check_same(settings: DaemonSettings) -> None:

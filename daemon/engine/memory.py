@@ -92,12 +92,13 @@ def plan_kv(
     needed_slots = slots or 1
     if left < needed_slots * slot_bytes:
         needed = weight_bytes + HEADROOM + needed_slots * slot_bytes
+        fewer = "fewer --slots or " if needed_slots > 1 else ""
         conversations = "one conversation" if needed_slots == 1 else f"{slots} conversations"
         raise ModelError(
             f"The model needs {needed / GIB:.1f} GiB of memory ({weight_bytes / GIB:.1f} for its "
             f"weights, {needed_slots * slot_bytes / GIB:.1f} for {conversations} of {context} "
             f"tokens), and {available / GIB:.1f} GiB are free.",
-            hint=f"Close other programs, or choose {advice}a smaller --context.",
+            hint=f"Close other programs, or choose {fewer}{advice}a smaller --context.",
             code=Code.OUT_OF_MEMORY,
         )
     automatic = min(MOST_SLOTS, max(1, int(KV_SHARE * left) // slot_bytes))

@@ -42,7 +42,9 @@ def info(db: sqlite3.Connection, owner: str, session: str) -> SessionInfo:
     """Raises NotFound, also for a session of somebody else."""
     row = db.execute(f"{_INFO} WHERE id = ? AND owner = ?", (session, owner)).fetchone()
     if row is None:
-        raise NotFound(f"There is no session {session}.", hint="List them with: glmd sessions")
+        raise NotFound(
+            f"There is no session {session}.", hint="`glmd sessions list` shows those there are."
+        )
     return SessionInfo(*row)
 
 

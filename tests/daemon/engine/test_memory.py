@@ -95,8 +95,13 @@ def test_a_smaller_context_gives_more_slots() -> None:
 def test_what_was_asked_for_is_given_or_refused() -> None:
     free = GIB + HEADROOM + 3 * SLOT
     assert plan_kv(CONFIG, GIB, free, slots=3).slots == 3
-    with pytest.raises(ModelError, match=r"4 conversations of 8192 tokens\), and 1\.9 GiB are"):
+    with pytest.raises(
+        ModelError, match=r"4 conversations of 8192 tokens\), and 1\.9 GiB are"
+    ) as no:
         plan_kv(CONFIG, GIB, free, slots=4)
+    assert no.value.hint == (
+        "Close other programs, or choose fewer --slots or a smaller --context."
+    )
 
 
 def test_too_little_memory_is_said_in_gibibytes() -> None:

@@ -127,6 +127,8 @@ def test_after_kill_9_the_next_start_works(homes: Homes) -> None:
     assert control.running("default") is None
     second = homes.start()
     assert second.pid != first.pid
+    word = f"WARNING glmd.daemon.core: The previous daemon (pid {first.pid}) ended without a word."
+    assert word in paths.log_file().read_text()
     assert second.boot_id != first.boot_id
     with Peer(second.endpoints[0]) as peer:
         assert peer.status().state == "ready"
