@@ -40,7 +40,7 @@ def find_accelerators() -> Accelerators:
             "",
             [],
             "The BM1684X library (libbmlib.so) is not installed.",
-            "Install libsophon for a card; without one glmd runs on the CPU.",
+            "This version of glmd runs on the CPU only and needs none.",
         )
     # In a process of its own: the library prints, and may end the process it is loaded into.
     try:

@@ -141,7 +141,10 @@ def test_completion_of_a_word() -> None:
 def test_devices_without_the_library() -> None:
     code, stdout, stderr = call("devices")
     assert (code, stdout) == (0, "")
-    assert "libbmlib.so) is not installed. Install libsophon" in stderr
+    assert stderr == (
+        "The BM1684X library (libbmlib.so) is not installed. "
+        "This version of glmd runs on the CPU only and needs none.\n"
+    )
     assert call("devices", "--json") == (0, "[]\n", "")
 
 
@@ -152,6 +155,9 @@ def test_doctor() -> None:
     assert found["python"]["state"] == "ok"
     assert found["engine"]["state"] == "ok"
     assert "glm3-nano on cpu" in found["model"]["found"]
+    assert found["accelerators"]["state"] == "ok"
+    assert found["accelerators"]["found"] == "none are used: this version runs on the CPU only"
+    assert found["accelerators"]["next"] == ""
     assert found["daemon"]["next"] == "Start it with `glmd start`."
 
 
