@@ -168,7 +168,7 @@ class Core:
     def _changed(self, topic: str) -> None:
         # While it loads, a failure ends the daemon.
         if self.facts.state == "ready" and (failure := self._pool.failure()):
-            code, error, hint = failure.code.value, failure.message, failure.hint
+            code, error, hint = failure.wire_code, failure.message, failure.hint
             self._say("failed", code=code, error=error, hint=hint)
         self._server.changed()
 
@@ -201,7 +201,7 @@ def failed_facts(name: str, error: GlmdError) -> DaemonFacts:
         model="",
         backend="",
         log=str(paths.log_file(name)),
-        code="" if isinstance(error, StartFailed) else error.code.value,
+        code="" if error.code is None else error.code.value,
         error=error.message,
         hint=error.hint,
     )

@@ -54,10 +54,11 @@ class Code(str, Enum):
 class GlmdError(Exception):
     """Base of all errors.
 
-    `code` is the wire name; `hint` the next step for a person ("" where there is none).
+    `code` is the name on the wire, None for what is never sent; `hint` the next step for a person
+    ("" where there is none).
     """
 
-    default_code = Code.INTERNAL
+    default_code: Code | None = Code.INTERNAL
 
     def __init__(
         self,
@@ -74,6 +75,11 @@ class GlmdError(Exception):
         self.code = code or self.default_code
         self.retry_after_ms = retry_after_ms
         self.plugin = plugin
+
+    @property
+    def wire_code(self) -> str:
+        """The code as it is sent; to send what is never sent is a bug."""
+        return (self.code or Code.INTERNAL).value
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".strip()
@@ -122,9 +128,13 @@ class ModelError(GlmdError):
 class StartFailed(GlmdError):
     """A daemon could not be started: settings, folders, sockets. Never sent on the wire."""
 
+    default_code = None
+
 
 class ConnectionFailed(GlmdError):
     """The client could not talk to the daemon. Never sent on the wire."""
+
+    default_code = None
 
 
 class DaemonNotRunning(ConnectionFailed):

@@ -66,7 +66,7 @@ def _load(load: Load, outbox: Outbox) -> Loaded | None:
     try:
         return load_backend(load, progress)
     except GlmdError as error:
-        outbox.put(Broken(error.code.value, error.message, error.hint))
+        outbox.put(Broken(error.wire_code, error.message, error.hint))
     except Exception as error:
         traceback.print_exc()
         outbox.put(

@@ -17,7 +17,7 @@ def failed(id: int, error: Exception) -> Failed:
     elif not isinstance(error, GlmdError):
         traceback.print_exception(error)
         error = _fault(error)
-    return Failed(id, error.code.value, error.message, error.hint, error.plugin)
+    return Failed(id, error.wire_code, error.message, error.hint, error.plugin)
 
 
 def _engine_failed(error: EngineError) -> GlmdError:

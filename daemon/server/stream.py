@@ -44,7 +44,7 @@ class Running(Protocol):
 def failure(request_id: str, error: GlmdError) -> Failure:
     return Failure(
         id=request_id,
-        code=error.code.value,
+        code=error.wire_code,
         message=error.message,
         hint=error.hint,
         retry_after_ms=error.retry_after_ms,
