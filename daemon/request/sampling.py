@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from glmd.daemon.engine.stages import BUILTIN, Parameter, complete, is_greedy, is_neutral
 from glmd.daemon.tokenizer.tokenizer import Tokenizer
 from glmd.errors import InvalidRequest, Unsupported
-from glmd.wire.sampling import Sampling, Stage
+from glmd.wire.sampling import PRESET_FIELDS, Sampling, Stage
 
 # What each field of a request sets: the parameter of a stage.
 _FIELDS = {
@@ -45,14 +45,6 @@ _PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "temperature": {"temperature": 1.0},
         "top_p": {"p": 1.0, "min_keep": 5, "inclusive": False},
     },
-}
-_PRESET_FIELDS = {
-    "greedy": {
-        field
-        for field, (stage, _) in _FIELDS.items()
-        if stage in {"logit_bias", "penalties", "dry"}
-    },
-    "penalty_sample": {"logit_bias", "repeat_penalty", "repeat_last_n", "temperature", "top_p"},
 }
 
 # Where a repetition may begin anew: llama.cpp's breakers.
@@ -133,7 +125,7 @@ def _explicit(given: dict[str, Any], plugins: Mapping[str, CheckParams]) -> list
 
 def _preset(given: dict[str, Any]) -> list[Stage]:
     preset = given["preset"]
-    allowed = _PRESET_FIELDS[preset]
+    allowed = PRESET_FIELDS[preset]
     useless = [field for field in given if field != "preset" and field not in allowed]
     if useless:
         raise InvalidRequest(

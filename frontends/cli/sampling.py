@@ -83,6 +83,8 @@ SETTINGS = (
     Setting("stop", "--stop", click.STRING, "End the answer before this text.", repeated=True),
 )
 
+_ANY_PRESET = {"preset", "seed", "max_tokens", "stop"}  # go with every one
+
 
 def sampling_options(function: F) -> F:
     """Adds a flag for every setting; the command gets those that were given as one dict."""
@@ -112,3 +114,26 @@ def chosen(values: dict[str, Any]) -> dict[str, Any]:
     if "stop" in said:
         said["stop"] = list(said["stop"])
     return said
+
+
+def useless(values: dict[str, Any], setting: Setting) -> str | None:
+    """Why `setting`, one of these values, has or leaves something without effect: the daemon will
+    refuse them together. None where it will not."""
+    from glmd.wire.sampling import PRESET_FIELDS
+
+    preset = values.get("preset")
+    if preset is None:
+        return None
+    beside = {s.name: s for s in SETTINGS if s.name in _ANY_PRESET | PRESET_FIELDS[preset]}
+    idle = [s for s in SETTINGS if s.name in values and s.name not in beside]
+    if not idle or setting.name not in {"preset", *(s.name for s in idle)}:
+        return None
+    return (
+        f"{', '.join(map(word, idle))} would have no effect with generation-mode {preset}. "
+        f"With it go: {', '.join(word(s) for s in beside.values() if s.name != 'preset')}."
+    )
+
+
+def word(setting: Setting) -> str:
+    """What `/set` calls it."""
+    return setting.flag.lstrip("-")

@@ -13,6 +13,23 @@ Window = Annotated[int, msgspec.Meta(ge=-1, le=1 << 20)]  # tokens looked back; 
 Seed = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 
 
+# The fields that have an effect beside each preset; the seed goes with both.
+PRESET_FIELDS = {
+    "greedy": {
+        "logit_bias",
+        "repeat_penalty",
+        "frequency_penalty",
+        "presence_penalty",
+        "repeat_last_n",
+        "dry_multiplier",
+        "dry_base",
+        "dry_allowed_length",
+        "dry_last_n",
+    },
+    "penalty_sample": {"logit_bias", "repeat_penalty", "repeat_last_n", "temperature", "top_p"},
+}
+
+
 class Stage(msgspec.Struct, frozen=True, omit_defaults=True):
     """One step of the sampler chain: a built-in stage or a plugin's sampler."""
 

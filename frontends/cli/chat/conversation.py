@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from glmd.frontends.python_api import ChatResult, Client, Stream
-from glmd.wire.replies import Progress
+from glmd.wire.replies import Progress, StoredMessage
+
+
+class Opened(NamedTuple):
+    """`turn`: the newest question and what came of it."""
+
+    title: str
+    turn: list[StoredMessage]
 
 
 class Conversation:
@@ -34,18 +41,20 @@ class Conversation:
         """Begin another conversation; the session of this one stays in the daemon."""
         self.session = self._leaf = self._asked = self._question = None
 
-    def open(self, session: str) -> str:
-        """Go on in a session; its title. Raises NotFound."""
+    def open(self, session: str) -> Opened:
+        """Go on in a session. Raises NotFound."""
         found = self.client.sessions.get(session)
         self.new()
         self.session, self._leaf = session, found.leaf
-        parents = {stored.message: stored for stored in found.tree}
-        at = parents.get(found.leaf or "")
+        tree = {stored.message: stored for stored in found.tree}
+        turn: list[StoredMessage] = []
+        at = tree.get(found.leaf or "")
         while at is not None and self._question is None:
+            turn.insert(0, at)
             if at.content.role == "user":
                 self._question = at.message
-            at = parents.get(at.parent or "")
-        return found.info.title
+            at = tree.get(at.parent or "")
+        return Opened(found.info.title, turn)
 
     def say(self, text: str, on_progress: Callable[[Progress], None]) -> Stream[ChatResult]:
         """Ask; the stream is to be handed to `kept`, and the answer to `heard`."""

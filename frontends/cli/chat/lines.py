@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+import termios
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -74,6 +76,21 @@ class TypedLines:
         while text.endswith("\\"):
             text = text[:-1] + "\n" + self._session.prompt(_MORE)
         return text
+
+
+@contextmanager
+def typed_ahead() -> Iterator[None]:
+    """Keys pressed while no prompt waits are kept for the next one. The terminal's own line editing
+    would swallow Ctrl-D, and show them amid the answer."""
+    terminal = sys.stdin.fileno()
+    before = termios.tcgetattr(terminal)
+    settings = list(before)
+    settings[3] = settings[3] & ~(termios.ICANON | termios.ECHO) | termios.NOFLSH
+    termios.tcsetattr(terminal, termios.TCSANOW, settings)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(terminal, termios.TCSANOW, before)
 
 
 def _insert_newline(event: KeyPressEvent) -> None:

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import click
 
-from glmd.frontends.cli.chat.conversation import Conversation
-from glmd.frontends.cli.sampling import SETTINGS, Setting, chosen
-from glmd.frontends.cli.terminal import note
+from glmd.frontends.cli.chat.conversation import Conversation, Opened
+from glmd.frontends.cli.sampling import SETTINGS, Setting, chosen, useless, word
+from glmd.frontends.cli.terminal import note, printable
 
 SESSIONS_SHOWN = 10
 
@@ -38,23 +38,32 @@ def _help(conversation: Conversation, argument: str) -> None:
 
 
 def _set(conversation: Conversation, argument: str) -> None:
+    if not argument.strip():
+        _show(conversation, argument)
+        return
     name, _, value = argument.strip().partition(" ")
     setting = _setting(name)
     if setting is None:
-        note(f"There is no setting {name!r}. There are: {', '.join(map(_word, SETTINGS))}.")
+        note(f"There is no setting {name!r}. There are: {', '.join(map(word, SETTINGS))}.")
         return
     if not value.strip():
         conversation.sampling.pop(setting.name, None)
-        note(f"{_word(setting)} is the daemon's default again.")
+        note(f"{word(setting)} is the daemon's default again.")
         return
     try:
         words = value.split() if setting.name == "logit_bias" else [value.strip()]
         values = [setting.type.convert(word, None, None) for word in words]
     except click.BadParameter as error:
-        note(f"{_word(setting)}: {error.message}")
+        note(f"{word(setting)}: {error.message}")
         return
-    conversation.sampling |= chosen({setting.name: values if setting.repeated else values[0]})
-    note(f"{_word(setting)} = {conversation.sampling[setting.name]}")
+    wanted = conversation.sampling | chosen(
+        {setting.name: values if setting.repeated else values[0]}
+    )
+    if (refusal := useless(wanted, setting)) is not None:
+        note(refusal)
+        return
+    conversation.sampling = wanted
+    note(f"{word(setting)} = {conversation.sampling[setting.name]}")
 
 
 def _show(conversation: Conversation, argument: str) -> None:
@@ -64,7 +73,7 @@ def _show(conversation: Conversation, argument: str) -> None:
     note(f"system       {conversation.system or 'none'}")
     for setting in SETTINGS:
         if setting.name in conversation.sampling:
-            note(f"{_word(setting):12} {conversation.sampling[setting.name]}")
+            note(f"{word(setting):12} {conversation.sampling[setting.name]}")
     note("Every other setting is the daemon's default; /set NAME VALUE changes one.")
 
 
@@ -91,8 +100,15 @@ def _open(conversation: Conversation, argument: str) -> None:
     if not argument.strip():
         note("Which one? /sessions lists them.")
         return
-    title = conversation.open(argument.strip())
-    note(f"Going on in: {title or 'a session without a title'}")
+    tell_opened(conversation.open(argument.strip()))
+
+
+def tell_opened(opened: Opened) -> None:
+    """Where a conversation goes on."""
+    note(f"Going on in: {opened.title or 'a session without a title'}")
+    for stored in opened.turn:
+        mark = "> " if stored.content.role == "user" else ""
+        note(mark + printable(stored.content.content))
 
 
 def _retry(conversation: Conversation, argument: str) -> None:
@@ -104,7 +120,9 @@ def _exit(conversation: Conversation, argument: str) -> None:
 
 
 COMMANDS = {
-    "/set": Slash("/set NAME [VALUE]", "change a setting; without a value, back to default", _set),
+    "/set": Slash(
+        "/set NAME [VALUE]", "change a setting; no value: the default; alone: /show", _set
+    ),
     "/show": Slash("/show", "the model, the session and the settings", _show),
     "/system": Slash("/system [TEXT]", "other instructions, in a new conversation", _system),
     "/retry": Slash("/retry", "another answer to the last question", _retry),
@@ -129,22 +147,18 @@ WORDS = {
 
 def run_command(conversation: Conversation, line: str) -> bool:
     """Whether the line was a command, which has then been run. Raises Leave, Retry, GlmdError."""
-    word, _, argument = line.strip().partition(" ")
+    name, _, argument = line.strip().partition(" ")
     if line.strip() in WORDS:
-        word = WORDS[line.strip()]
+        name = WORDS[line.strip()]
     elif not line.startswith("/"):
         return False
-    if word not in COMMANDS:
-        note(f"There is no command {word}: see /help. A space before it makes it a question.")
+    if name not in COMMANDS:
+        note(f"There is no command {name}: see /help. A space before it makes it a question.")
         return True
-    COMMANDS[word].run(conversation, argument)
+    COMMANDS[name].run(conversation, argument)
     return True
 
 
 def _setting(name: str) -> Setting | None:
     plain = name.lstrip("-").replace("_", "-")
-    return next((s for s in SETTINGS if plain in {_word(s), s.name.replace("_", "-")}), None)
-
-
-def _word(setting: Setting) -> str:
-    return setting.flag.lstrip("-")
+    return next((s for s in SETTINGS if plain in {word(s), s.name.replace("_", "-")}), None)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from glmd.frontends.cli.options import Daemon, daemon_options
 from glmd.frontends.cli.sampling import sampling_options
-
-if TYPE_CHECKING:
-    from glmd.frontends.cli.chat.lines import Lines
 
 
 @click.command("chat")
@@ -41,21 +38,22 @@ def command(
 
     from glmd import paths
     from glmd.frontends.cli.chat.conversation import Conversation
-    from glmd.frontends.cli.chat.lines import PipedLines, TypedLines
+    from glmd.frontends.cli.chat.lines import PipedLines, TypedLines, typed_ahead
     from glmd.frontends.cli.chat.loop import talk
-    from glmd.frontends.cli.chat.slash import COMMANDS
+    from glmd.frontends.cli.chat.slash import COMMANDS, tell_opened
     from glmd.frontends.cli.terminal import note
 
     with daemon.client() as client:
         status = client.status()
         conversation = Conversation(client, sampling, system=system, overflow=overflow)
-        if session is not None:
-            conversation.open(session)
-        typed = sys.stdin.isatty()
-        lines: Lines = PipedLines()
-        if typed:
-            lines = TypedLines(paths.data_dir(daemon.name) / "chat_history", list(COMMANDS))
-            simulated = ", simulated" if status.simulated else ""
-            note(f"{status.model} {status.mode} on {status.backend}{simulated}")
-            note("/help says what else there is; Ctrl-D leaves.")
-        return talk(conversation, lines, patient=typed)
+        opened = None if session is None else conversation.open(session)
+        if not sys.stdin.isatty():
+            return talk(conversation, PipedLines(), patient=False)
+        lines = TypedLines(paths.data_dir(daemon.name) / "chat_history", list(COMMANDS))
+        simulated = ", simulated" if status.simulated else ""
+        note(f"{status.model} {status.mode} on {status.backend}{simulated}")
+        note("/help says what else there is; Ctrl-D leaves.")
+        if opened is not None:
+            tell_opened(opened)
+        with typed_ahead():
+            return talk(conversation, lines, patient=True)

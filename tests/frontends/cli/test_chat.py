@@ -14,7 +14,7 @@ from glmd.chat import Message
 from glmd.facts import DaemonFacts
 from glmd.frontends.python_api import Client
 from glmd.wire.replies import Accepted, Failure, Session, SessionInfo, StatusReply, StoredMessage
-from glmd.wire.requests import AnyRequest, Chat, SessionNew, Status
+from glmd.wire.requests import AnyRequest, Cancel, Chat, SessionNew, Status
 
 GREEDY = ("--generation-mode", "greedy")
 SPEED = r"first token \d+\.\d\d s · \d+\.\d tokens/s"
@@ -132,8 +132,8 @@ def test_on_a_terminal(client: Client) -> None:
         terminal.type("two" + ALT_ENTER + "lines" + ENTER)
         terminal.expect(SPEED)
         terminal.expect(PROMPT)
-        terminal.type("/set temperature 0.3" + ENTER)
-        terminal.expect("temperature = 0.3")
+        terminal.type("/set repeat-penalty 1.3" + ENTER)
+        terminal.expect("repeat-penalty = 1.3")
         terminal.expect(PROMPT)
         terminal.type("forget this" + CTRL_C)
         terminal.expect(PROMPT)
@@ -185,6 +185,67 @@ def test_an_error_does_not_end_a_conversation_on_a_terminal(shared_daemon: Daemo
         terminal.expect(PROMPT)
         terminal.type(CTRL_D)
         assert terminal.end() == 0
+
+
+def test_ctrl_d_during_an_answer_leaves_behind_it(tmp_path: Path) -> None:
+    def script(daemon: ScriptedDaemon, request: AnyRequest) -> None:
+        if isinstance(request, Chat):
+            daemon.say(accepted(request), text(request, 0, "and so on"))
+        elif isinstance(request, Cancel):
+            daemon.say(done(daemon.heard(Chat)[0], 1, "cancelled"))
+        else:
+            talkative(daemon, request)
+
+    with (
+        ScriptedDaemon(tmp_path, script) as daemon,
+        Terminal("chat", "--endpoint", daemon.endpoint) as terminal,
+    ):
+        terminal.expect(PROMPT)
+        terminal.type("hi" + ENTER)
+        terminal.expect("and so on")
+        terminal.type(CTRL_D + CTRL_C)
+        terminal.expect("stopped")
+        assert terminal.end() == 0
+
+
+def test_a_session_that_is_opened_shows_where_it_stands(client: Client) -> None:
+    session = client.sessions.new("Cards").session
+    client.chat("first", session=session, max_tokens=2)
+    answer = client.chat("second", session=session, max_tokens=2).text
+    last = f"Going on in: Cards\n> second\n{answer}\n"
+    assert call("chat", stdin=f"/open {session}\n").stderr == last
+    with Terminal("chat", "--session", session) as terminal:
+        terminal.expect("Cards")
+        terminal.expect("> second")
+        terminal.expect(PROMPT)
+        terminal.type(CTRL_D)
+        assert terminal.end() == 0
+
+
+def test_settings_that_contradict_each_other_are_refused(shared_daemon: DaemonFacts) -> None:
+    said = [
+        "/set generation-mode greedy",
+        "/set temperature 1",
+        "/set repeat-penalty 1.1",
+        "/set generation-mode",
+        "/set temperature 1",
+        "/set generation-mode greedy",
+        "/set",
+    ]
+    told = call("chat", stdin="\n".join(said))
+    lines = told.stderr.splitlines()
+    assert lines[0] == "generation-mode = greedy"
+    assert lines[1].startswith("temperature would have no effect with generation-mode greedy. ")
+    assert "repeat-penalty" in lines[1]
+    assert lines[2:5] == [
+        "repeat-penalty = 1.1",
+        "generation-mode is the daemon's default again.",
+        "temperature = 1.0",
+    ]
+    assert lines[5].startswith("temperature would have no effect with generation-mode greedy. ")
+    assert lines[6].startswith("model ")
+    assert "temperature  1.0" in lines
+    assert not any(line.startswith("generation-mode ") for line in lines[6:])
 
 
 STATUS = StatusReply(
