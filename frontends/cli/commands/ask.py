@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -51,7 +52,7 @@ def command(
         tell_ending,
         tell_timings,
     )
-    from glmd.frontends.cli.terminal import print_json
+    from glmd.frontends.cli.terminal import note, print_json
 
     view = AnswerView()
     with (
@@ -67,6 +68,8 @@ def command(
             result = view.show(stream)
     if result.finish_reason == "cancelled":
         return EXIT_INTERRUPTED
+    if prompt and "-" not in prompt and _pipe_holds_something():
+        note('What is on stdin was not used; a word "-" stands for it: glmd ask "Sum up:" -')
     if as_json:
         print_json(facts(result))
     else:
@@ -85,6 +88,21 @@ def _prompt(words: tuple[str, ...]) -> str:
     if not text.strip():
         raise click.UsageError("The question is empty.")
     return text
+
+
+def _pipe_holds_something() -> bool:
+    """Whether stdin is a pipe with something to read, without reading it or waiting for it. A file
+    is not asked: most likely it belongs to a loop around the command."""
+    import fcntl
+    import stat
+    import termios
+
+    try:
+        pipe = sys.stdin.fileno()
+        waiting = fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))
+    except (AttributeError, OSError):  # no stdin at all, or none of the system's
+        return False
+    return stat.S_ISFIFO(os.fstat(pipe).st_mode) and any(waiting)
 
 
 def facts(result: Any) -> dict[str, Any]:
