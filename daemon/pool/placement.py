@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 
 from glmd.daemon.engine.messages import Load
+from glmd.daemon.pool.grammar import count
 from glmd.daemon.pool.spec import PoolSpec
 from glmd.errors import InvalidRequest
 
@@ -36,11 +37,10 @@ def _on_cpu(spec: PoolSpec) -> Placement:
     n = spec.replicas
     shares = [max(threads // n + (i < threads % n), 1) for i in range(n)]
     fewest, most = shares[-1], shares[0]
-    each = _count(most, "thread") if fewest == most else f"{fewest} or {most} threads"
-    reason = (
-        f"{_count(n, 'replica')} on the CPU with {each}{' each' if n > 1 else ''}: "
-        f"{_count(threads, 'thread')} {'were asked for' if spec.threads else 'can run here'}."
-    )
+    each = count(most, "thread") if fewest == most else f"{fewest} or {most} threads"
+    asked, able = count(threads, "thread", "was"), count(threads, "thread")
+    why = f"{asked} asked for" if spec.threads else f"{able} can run here"
+    reason = f"{count(n, 'replica')} on the CPU with {each}{' each' if n > 1 else ''}: {why}."
     return Placement([_load(spec, threads=share) for share in shares], reason)
 
 
@@ -55,15 +55,15 @@ def _on_devices(spec: PoolSpec) -> Placement:
     width = devices_of(spec.model.name)
     if len(ids) % width:
         raise InvalidRequest(
-            f"{spec.model.name} runs on {_count(width, 'device')} at a time, and "
-            f"{_count(len(ids), 'id')} cannot be shared out evenly.",
+            f"{spec.model.name} runs on {count(width, 'device')} at a time, and "
+            f"{count(len(ids), 'id')} cannot be shared out evenly.",
             hint=f"Give a multiple of {width} ids, or a bmodel for another number of devices.",
         )
     groups = [ids[i : i + width] for i in range(0, len(ids), width)]
     on = " and ".join(_ids(group) for group in groups)
     reason = (
-        f"{_count(len(groups), 'replica')}: the bmodel takes {_count(width, 'device')}, "
-        f"{_count(len(ids), 'id')} were given (on {on})."
+        f"{count(len(groups), 'replica')}: the bmodel takes {count(width, 'device')}, "
+        f"{count(len(ids), 'id', 'was')} given (on {on})."
     )
     return Placement([_load(spec, devices=group) for group in groups], reason)
 
@@ -90,7 +90,3 @@ def _load(spec: PoolSpec, *, threads: int = 0, devices: list[int] | None = None)
 
 def _ids(ids: list[int]) -> str:
     return ",".join(map(str, ids))
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from copy import copy
 
 from glmd.daemon.engine.messages import Ready
+from glmd.daemon.pool.grammar import count
 from glmd.daemon.pool.job import Job, Listener
 from glmd.daemon.pool.placement import place
 from glmd.daemon.pool.queue import FairQueue
@@ -110,8 +111,9 @@ class Pool:
         if self.model and (error := _misfit(job, self.model)):
             raise error
         if not self._has_room(job):
+            waiting = count(len(self._queue), "request", "is")
             raise Busy(
-                f"{len(self._queue)} requests are waiting, which is all the queue takes.",
+                f"{waiting} waiting, which is all the queue takes.",
                 hint="Try again a little later.",
                 retry_after_ms=self._retry_after_ms(),
             )

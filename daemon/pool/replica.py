@@ -27,6 +27,7 @@ from glmd.daemon.engine.messages import (
 )
 from glmd.daemon.pool.child import Child
 from glmd.daemon.pool.deaths import Deaths
+from glmd.daemon.pool.grammar import count
 from glmd.daemon.pool.spec import Timeouts
 from glmd.daemon.pool.ticket import Ticket
 from glmd.errors import Code, EngineFailed, GlmdError, from_wire
@@ -214,7 +215,8 @@ class Replica:
             self._died(how)
 
     def _died(self, how: str) -> None:
-        log.warning("Engine %d %s; %d requests were on it.", self.index, how, self.running)
+        requests = count(self.running, "request", "was")
+        log.warning("Engine %d %s; %s on it.", self.index, how, requests)
         if self._deaths.died(time.monotonic()):
             self._give_up(
                 EngineFailed(

@@ -63,7 +63,7 @@ def rename(session: str, title: str, as_json: bool, daemon: Daemon) -> int:
     if as_json:
         print_json({"session": session, "title": title})
     else:
-        click.echo(f"{session} is now called {title}.")
+        click.echo(f"{session} is now called {title}." if title else f"{session} has no title now.")
     return 0
 
 
@@ -73,13 +73,18 @@ def rename(session: str, title: str, as_json: bool, daemon: Daemon) -> int:
 @daemon_options
 def delete(session: tuple[str, ...], as_json: bool, daemon: Daemon) -> int:
     """Delete sessions for good."""
-    with daemon.client() as client:
-        for one in session:
-            client.sessions.delete(one)
-    if as_json:
-        print_json({"deleted": session})
-    else:
-        click.echo(f"Deleted {', '.join(session)}.")
+    deleted: list[str] = []
+    try:
+        with daemon.client() as client:
+            for one in dict.fromkeys(session):
+                client.sessions.delete(one)
+                deleted.append(one)
+    finally:
+        # Also when one of them is not there: what went before it is gone.
+        if deleted and as_json:
+            print_json({"deleted": deleted})
+        elif deleted:
+            click.echo(f"Deleted {', '.join(deleted)}.")
     return 0
 
 

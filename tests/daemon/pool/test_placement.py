@@ -42,6 +42,12 @@ def test_the_reason_reads_as_a_sentence() -> None:
     assert place(cpu(threads=7, replicas=3)).reason == (
         "3 replicas on the CPU with 2 or 3 threads each: 7 threads were asked for."
     )
+    assert place(cpu(threads=1)).reason == (
+        "1 replica on the CPU with 1 thread: 1 thread was asked for."
+    )
+    assert place(cards("m_1dev.bmodel", 0)).reason == (
+        "1 replica: the bmodel takes 1 device, 1 id was given (on 0)."
+    )
     assert place(cards("glm_int4_2dev.bmodel", 0, 1, 4, 5)).reason == (
         "2 replicas: the bmodel takes 2 devices, 4 ids were given (on 0,1 and 4,5)."
     )

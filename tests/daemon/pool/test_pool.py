@@ -103,6 +103,15 @@ async def test_a_full_queue_says_when_to_come_back(tiny_model: Path) -> None:
         await answers(pool, job(prompt(10)))
 
 
+async def test_one_request_is_one_request(tiny_model: Path) -> None:
+    async with running_pool(tiny_model, slots=1, max_queue=1) as pool:
+        waiting = [ask(pool, job(prompt(10), 50)) for _ in range(2)]
+        with pytest.raises(Busy, match=r"^1 request is waiting, which is all the queue takes\."):
+            ask(pool, job(prompt(10)))
+        for answer in waiting:
+            await answer.end()
+
+
 async def test_principals_take_turns(tiny_model: Path) -> None:
     order: list[str] = []
 

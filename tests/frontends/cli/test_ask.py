@@ -270,8 +270,20 @@ def test_sessions(shared_daemon: DaemonFacts) -> None:
     listed = call("sessions", "list").stdout.splitlines()
     assert listed[0].split() == ["session", "updated", "messages", "title"]
     assert any(line.startswith(session) and line.endswith("问候") for line in listed)
-    assert facts("sessions", "delete", session) == {"deleted": [session]}
-    assert call("sessions", "show", session).returncode == 1
+    unnamed = call("sessions", "rename", session, "")
+    assert unnamed == (0, f"{session} has no title now.\n", "")
+    assert facts("sessions", "delete", session, session) == {"deleted": [session]}
+    gone = call("sessions", "show", session)
+    assert (gone.returncode, gone.stdout) == (1, "")
+
+
+def test_what_was_deleted_before_an_error_is_said(shared_daemon: DaemonFacts) -> None:
+    with Client() as client:
+        one, two = (client.sessions.new().session for _ in range(2))
+    told = call("sessions", "delete", one, "nowhere", two)
+    assert (told.returncode, told.stdout) == (1, f"Deleted {one}.\n")
+    assert "There is no session nowhere." in told.stderr
+    assert call("sessions", "show", two).returncode == 0
 
 
 def test_the_shell_sentence_of_the_readme(shared_daemon: DaemonFacts) -> None:
