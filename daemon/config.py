@@ -136,7 +136,7 @@ def _backend(settings: DaemonSettings, model: Path) -> Literal["cpu", "bm1684x"]
             what = f"{model} is none" if settings.model else "no model was named"
             raise ModelError(
                 f"{reason}, which needs a bmodel, and {what}.",
-                hint="Name a .bmodel with --model, or leave that out to run on the CPU.",
+                hint="Leave that out: this version of glmd runs on the CPU only.",
             )
         return "cpu"
     raise ModelError(
