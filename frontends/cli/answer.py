@@ -50,9 +50,9 @@ class AnswerView:
                     self._line.clear()
                     if delta.text:
                         self._begun = True
+                        ends_line = delta.text.endswith("\n")
                         sys.stdout.write(printable(delta.text))
                         sys.stdout.flush()
-                        ends_line = delta.text.endswith("\n")
         finally:
             self._line.clear()
             if not ends_line:
