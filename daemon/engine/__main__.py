@@ -10,7 +10,7 @@ import sys
 import time
 import traceback
 
-from glmd.daemon.engine.inbox import Inbox, listen
+from glmd.daemon.engine.inbox import Inbox
 from glmd.daemon.engine.loader import Loaded, load_backend
 from glmd.daemon.engine.loop import Loop
 from glmd.daemon.engine.messages import Broken, Load, Loading, Ready
@@ -29,7 +29,7 @@ def main(fd: int) -> None:
     connection = socket.socket(fileno=fd)
     inbox = Inbox(CancelFlag())
     outbox = Outbox(connection)
-    listen(connection, inbox)
+    inbox.listen(connection)
     load, *later = inbox.take(None)
     for command in later:
         inbox.put(command)

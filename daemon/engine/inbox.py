@@ -1,8 +1,10 @@
-"""Commands from the core, read by a thread of their own so that a cancel can end a forward."""
+"""Commands from the core. A thread of their own reads them, so that a cancel can end a forward; the
+loop reads them too, so that what has arrived when a step begins counts for that step."""
 
 from __future__ import annotations
 
 import os
+import select
 import socket
 import threading
 import traceback
@@ -27,6 +29,15 @@ class Inbox:
         self._arrived = threading.Condition()
         self._pending: list[AnyCommand] = []
         self._owners: set[Owner] = set()
+        self._connection: socket.socket | None = None
+        self._reading = threading.Lock()
+        self._decoder = transport.commands()
+
+    def listen(self, connection: socket.socket) -> None:
+        """Take commands from the core. The end of the stream means that it is gone: the process
+        ends at once, in whatever it is doing."""
+        self._connection = connection
+        threading.Thread(target=self._attend, name="commands", daemon=True).start()
 
     def put(self, command: AnyCommand) -> None:
         with self._arrived:
@@ -37,6 +48,7 @@ class Inbox:
 
     def take(self, patience: float | None) -> list[AnyCommand]:
         """All commands, in order; waits up to `patience` seconds (None: for ever) for the first."""
+        self._fetch()
         with self._arrived:
             if not self._pending and patience != 0:
                 self._arrived.wait(patience)
@@ -67,22 +79,28 @@ class Inbox:
         if not self._owners:
             self.cancel.set()
 
+    def _attend(self) -> None:
+        poller = select.poll()
+        if self._connection is not None:
+            poller.register(self._connection, select.POLLIN)
+        while True:
+            poller.poll()
+            self._fetch()
 
-def listen(connection: socket.socket, inbox: Inbox) -> None:
-    """Feed `inbox` from a thread. The end of the stream means that the core is gone: the process
-    ends at once, in whatever it is doing."""
-
-    def read() -> None:
-        decoder = transport.commands()
+    def _fetch(self) -> None:
+        """Read what is there, in either thread."""
+        if self._connection is None:
+            return
         try:
-            while data := connection.recv(1 << 16):
-                for command in decoder.feed(data):
-                    inbox.put(command)
+            with self._reading:
+                while data := self._connection.recv(1 << 16, socket.MSG_DONTWAIT):
+                    for command in self._decoder.feed(data):
+                        self.put(command)
+        except BlockingIOError:
+            return
         except ConnectionError:
             pass
         except BaseException:
             traceback.print_exc()
             os._exit(1)
         os._exit(0)
-
-    threading.Thread(target=read, name="commands", daemon=True).start()
