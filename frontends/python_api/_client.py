@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import queue
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 
@@ -28,6 +31,10 @@ from glmd.wire import replies, requests
 from glmd.wire.replies import Event, SessionInfo, StatusReply, Tokens
 from glmd.wire.requests import AnyRequest, Attach, Chat, Complete
 
+# Seconds a wait lasts at most at a time: a signal that arrives just as Python begins to wait is
+# handled only when that wait is over, and Ctrl-C should not take that long.
+BREATH = 0.5
+
 
 class _Inbox:
     """Replies to one request, from the client's thread to the one that waits.
@@ -45,11 +52,14 @@ class _Inbox:
 
     def first(self, patience: Patience, *, heard: bool) -> Item:
         """The next one, or the DaemonTimeout that says it did not come."""
+        limit = patience.wait(heard)
+        end = math.inf if limit is None else time.monotonic() + limit
         while not self._items:
-            try:
-                self._news.get(timeout=patience.wait(heard))
-            except queue.Empty:
+            left = end - time.monotonic()
+            if left <= 0:
                 return patience.error(heard)
+            with contextlib.suppress(queue.Empty):
+                self._news.get(timeout=min(left, BREATH))
         return self._items[0]
 
     def drop_first(self) -> None:
