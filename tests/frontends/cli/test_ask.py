@@ -140,6 +140,28 @@ def test_after_ctrl_c_what_was_on_its_way_is_still_printed(tmp_path: Path) -> No
         assert (process.returncode, stdout, stderr) == (130, b" and on\n", b"")
 
 
+def test_a_second_ctrl_c_waits_for_nobody(tmp_path: Path) -> None:
+    def script(daemon: ScriptedDaemon, request: AnyRequest) -> None:
+        if isinstance(request, Chat):
+            daemon.say(accepted(request), text(request, 0, "and so on"))
+
+    with (
+        ScriptedDaemon(tmp_path, script) as daemon,
+        beside("ask", "hi", "--endpoint", daemon.endpoint) as process,
+    ):
+        assert process.stdout is not None
+        assert process.stdout.read(9) == b"and so on"
+        process.send_signal(signal.SIGINT)
+        daemon.heard(Cancel)
+        # Python can miss a signal that comes while it is about to wait, so let it wait.
+        stat = Path(f"/proc/{process.pid}/task/{process.pid}/stat")
+        while stat.read_text().rpartition(")")[2].split()[0] != "S":
+            pass
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=20)[0] == b"\n"
+        assert process.returncode == 130
+
+
 def test_a_reader_that_has_seen_enough(tmp_path: Path) -> None:
     def script(daemon: ScriptedDaemon, request: AnyRequest) -> None:
         if isinstance(request, Chat):
