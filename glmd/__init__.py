@@ -5,7 +5,7 @@ A program talks to the running daemon with
     with glmd.Client() as client:
         print(client.chat("你好").text)
 
-and a plugin marks its hooks with `@glmd.hookimpl`.
+and a plugin marks its hooks with `@glmd.hookimpl`, its samplers are a `glmd.Sampler`.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         ToolResultDelta,
     )
     from glmd.hookspecs import hookimpl
+    from glmd.sampler import Sampler
     from glmd.wire.sampling import Stage
 
     __version__: str
@@ -42,6 +43,7 @@ __all__ = [
     "CompleteResult",
     "Delta",
     "Message",
+    "Sampler",
     "Stage",
     "Stream",
     "TextDelta",
@@ -57,6 +59,7 @@ __all__ = [
 
 _HOMES = {  # of the others: glmd.frontends.python_api
     "Message": "glmd.chat",
+    "Sampler": "glmd.sampler",
     "Stage": "glmd.wire.sampling",
     "Tool": "glmd.chat",
     "ToolCall": "glmd.chat",

@@ -47,8 +47,8 @@ class Chain:
     ) -> None:
         """`vocab`: length of a logits row. `outputs`: what the backend can give. `samplers`: the
         plugin stages by name, with `vocab_bytes` for their context. Raises InvalidRequest for a
-        stage nobody has or parameters it cannot have, EngineFailed when a plugin's sampler does not
-        start."""
+        stage nobody has, parameters it cannot have or what a plugin's sampler refuses, EngineFailed
+        when a plugin's sampler does not start."""
         self._seed = submit.seed
         self._choice = choice
         self._prompt_length = len(submit.prompt)
@@ -68,7 +68,8 @@ class Chain:
         """The next token, and its log-probability if those were asked for.
 
         `history`: int32 ids known so far, prompt first. `result` answers a span that asked for
-        `want`; its logits are used up. Raises EngineFailed when they cannot be sampled from."""
+        `want`; its logits are used up. Raises EngineFailed when they cannot be sampled from,
+        InvalidRequest when a plugin's sampler finds out only now what the request got wrong."""
         if self.want is Want.token:
             return result.token, None
         index = len(history) - self._prompt_length
@@ -124,14 +125,16 @@ class Chain:
                 f"There is no sampler stage {stage.name!r}.",
                 hint=f"The built-in ones are {', '.join(BUILTIN)}.",
             )
-        plugin = PluginStage(samplers[stage.name], stage.params, context)
+        plugin = PluginStage(
+            samplers[stage.name], stage.params, msgspec.structs.replace(context, stage=first)
+        )
         self._accepts.append(plugin.accept)
         return plugin
 
 
 class PluginStage:
-    """A plugin's sampler at work on one answer. Whatever goes wrong in it is EngineFailed with the
-    plugin's name."""
+    """A plugin's sampler at work on one answer. What goes wrong in it is EngineFailed with the
+    plugin's name, unless the sampler says that the request is at fault: InvalidRequest."""
 
     def __init__(self, sampler: Sampler, params: dict[str, Any], context: SamplerContext) -> None:
         self._name = sampler.name
@@ -156,6 +159,8 @@ class PluginStage:
     def _blamed(self, what: str) -> Iterator[None]:
         try:
             yield
+        except InvalidRequest:
+            raise
         except (Exception, SystemExit) as error:
             raise EngineFailed(
                 f"The sampler {self._name!r} {what}: {type(error).__name__}: {error}",

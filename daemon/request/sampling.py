@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -50,8 +51,15 @@ _PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 # Where a repetition may begin anew: llama.cpp's breakers.
 _BREAKERS = (b"\n", b":", b'"', b"*")
 
-CheckParams = Callable[[dict[str, Any]], None]
-"""Checks the parameters of a plugin stage; raises InvalidRequest."""
+
+@dataclass(frozen=True)
+class PluginSampler:
+    """A plugin's sampler as the core knows it. `check` raises InvalidRequest for parameters it
+    cannot have; `place` and `replaces` as in glmd.sampler."""
+
+    check: Callable[[dict[str, Any]], None]
+    place: str = "first"
+    replaces: frozenset[str] = frozenset()
 
 
 class Resolved(NamedTuple):
@@ -67,13 +75,13 @@ def resolve(
     *,
     vocab: int,
     breakers: Sequence[int],
-    plugins: Mapping[str, CheckParams] = {},
+    plugins: Mapping[str, PluginSampler] = {},
 ) -> Resolved:
     """The stages and the seed for a request.
 
     `outputs`: what the model gives, of token, candidates, logits. `vocab`: length of a logits row.
     `breakers`: the ids at which the dry stage lets a repetition begin anew (`dry_breakers`).
-    `plugins`: the plugin stages there are.
+    `plugins`: the samplers of plugins, by name.
     Raises InvalidRequest for a value out of range, fields that contradict each other or a stage
     nobody has; Unsupported when the model cannot give what the chain needs.
     """
@@ -84,12 +92,14 @@ def resolve(
     }
     if not given and "logits" not in outputs:
         given["preset"] = "penalty_sample" if "candidates" in outputs else "greedy"
-    if "stages" in given:
-        stages = _explicit(given, plugins)
-    elif "preset" in given:
-        stages = _preset(given)
+    named: list[Stage] = given.get("stages", [])
+    _check_stages(named, plugins)
+    if "stages" in given and not (named and all(stage.name in plugins for stage in named)):
+        stages = _explicit(given)
     else:
-        stages = _chain({name: {} for name in BUILTIN}, given)
+        rest = {field: value for field, value in given.items() if field != "stages"}
+        chain = _preset(rest) if "preset" in rest else _chain({n: {} for n in BUILTIN}, rest)
+        stages = _with_samplers(chain, named, plugins, rest)
     stages = [_spelled_out(stage, breakers) for stage in stages]
     _check_ids(stages, vocab)
     _check_outputs(stages, given, outputs)
@@ -102,17 +112,10 @@ def dry_breakers(tokenizer: Tokenizer) -> list[int]:
     return [i for i, text in enumerate(tokenizer.vocab_bytes) if any(b in text for b in _BREAKERS)]
 
 
-def _explicit(given: dict[str, Any], plugins: Mapping[str, CheckParams]) -> list[Stage]:
-    others = [field for field in given if field != "stages"]
-    if others:
-        raise InvalidRequest(
-            f"stages cannot be given together with {_listed(others)}.",
-            hint="Stages are the whole chain: put the parameters into them.",
-        )
-    stages: list[Stage] = given["stages"]
+def _check_stages(stages: Sequence[Stage], plugins: Mapping[str, PluginSampler]) -> None:
     for i, stage in enumerate(stages):
         if stage.name in plugins:
-            plugins[stage.name](stage.params)
+            plugins[stage.name].check(stage.params)
         elif stage.name in BUILTIN:
             _check_params(f"stages[{i}] ({stage.name})", stage)
         else:
@@ -120,7 +123,39 @@ def _explicit(given: dict[str, Any], plugins: Mapping[str, CheckParams]) -> list
                 f"stages[{i}]: there is no sampler stage {stage.name!r}.",
                 hint=f"There are {_listed([*BUILTIN, *plugins])}.",
             )
+
+
+def _explicit(given: dict[str, Any]) -> list[Stage]:
+    others = [field for field in given if field != "stages"]
+    if others:
+        raise InvalidRequest(
+            f"stages cannot be given together with {_listed(others)}.",
+            hint="Stages with a built-in one among them are the whole chain: put the parameters "
+            "into them.",
+        )
+    stages: list[Stage] = given["stages"]
     return stages
+
+
+def _with_samplers(
+    chain: Sequence[Stage],
+    samplers: Sequence[Stage],
+    plugins: Mapping[str, PluginSampler],
+    fields: Mapping[str, Any],
+) -> list[Stage]:
+    """`chain` with the samplers of plugins where they say they stand. `fields`: those that made
+    it."""
+    takers = {stage: s.name for s in samplers for stage in plugins[s.name].replaces}
+    for field in fields:
+        stage, _ = _FIELDS.get(field, ("", ""))
+        if stage in takers:
+            raise InvalidRequest(
+                f"{field} would have no effect: {takers[stage]!r} stands in place of {stage}.",
+                hint="Leave one of them out, or write out the whole chain in stages.",
+            )
+    kept = [stage for stage in chain if stage.name not in takers]
+    last = [s for s in samplers if plugins[s.name].place == "last"]
+    return [s for s in samplers if s not in last] + kept + last
 
 
 def _preset(given: dict[str, Any]) -> list[Stage]:
@@ -237,9 +272,10 @@ def _check_outputs(
     if "logits" in outputs or ("token" in outputs and is_greedy(stages)):
         return
     if "candidates" in outputs and given.get("preset") == "penalty_sample":
-        if "logit_bias" not in given:  # the device's head does all the rest
+        beyond = [field for field in ("stages", "logit_bias") if field in given]
+        if not beyond:  # the device's head does all the rest
             return
-        refused = "logit_bias"
+        refused = _listed(beyond)
     else:
         refused = _listed(given)
     gives = "candidates of its own head" if "candidates" in outputs else "the most likely token"

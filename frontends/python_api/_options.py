@@ -24,7 +24,7 @@ Tools: TypeAlias = Sequence[Tool | Mapping[str, Any]]
 class SamplingOptions(TypedDict, total=False):
     """How tokens are chosen: see docs/sampling.md. What is left out the daemon decides.
 
-    `sampling` replaces the default chain by explicit stages.
+    `sampling` replaces the default chain by explicit stages, or adds samplers of plugins to it.
     """
 
     sampling: Sequence[Stage]

@@ -40,8 +40,9 @@ class Stage(msgspec.Struct, frozen=True, omit_defaults=True):
 class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):
     """Sampling of one request. The names are llama.cpp's; docs/sampling.md has the defaults.
 
-    `stages` replaces the default chain by an explicit one; the single parameters may then not be
-    given as well. `preset` is one of the two modes of the vendor's demo.
+    `stages` with a built-in stage among them, or without any, are the whole chain; the single
+    parameters may then not be given as well. Samplers of plugins alone are added to the chain that
+    the rest describes. `preset` is one of the two modes of the vendor's demo.
     """
 
     preset: Literal["greedy", "penalty_sample"] | None = None

@@ -232,7 +232,7 @@ def test_a_plugin_sees_its_context_history_and_forced_tokens(backend: Backend) -
             return self.states[-1]
 
     chain = Chain(
-        submit([Stage("spy", {"token": 3})]),
+        submit([Stage("temperature"), Stage("spy", {"token": 3})]),
         1,
         vocab=VOCAB,
         outputs=ALL,
@@ -241,7 +241,7 @@ def test_a_plugin_sees_its_context_history_and_forced_tokens(backend: Backend) -
     )
     given = answer(backend, chain, 5, [11, 12])
     state = Spy.states[0]
-    assert state.ctx == SamplerContext(VOCAB, frozenset([2]), 42, 1, len(PROMPT), [b"a"])
+    assert state.ctx == SamplerContext(VOCAB, frozenset([2]), 42, 1, len(PROMPT), [b"a"], 1)
     assert state.histories == [PROMPT + given[:n] for n in (2, 3, 4)]
     assert state.out == [3, *given[:4]]
 
@@ -303,6 +303,22 @@ def test_what_a_plugin_does_wrong_ends_its_request_under_its_name(
         chain.sample(forward(backend, PROMPT, Want.logits), np.array(PROMPT, np.int32))
     assert caught.value.code is Code.PLUGIN_ERROR
     assert caught.value.plugin == "failing"
+
+
+def test_a_plugin_may_say_that_the_request_is_at_fault(backend: Backend) -> None:
+    refusing = Failing(
+        "from glmd.errors import InvalidRequest; raise InvalidRequest('No such word.')"
+    )
+    chain = Chain(
+        submit([Stage("failing", {"token": 0})]),
+        0,
+        vocab=VOCAB,
+        outputs=ALL,
+        samplers={"failing": refusing},
+    )
+    with pytest.raises(InvalidRequest, match=r"No such word\.") as caught:
+        chain.sample(forward(backend, PROMPT, Want.logits), np.array(PROMPT, np.int32))
+    assert caught.value.plugin is None
 
 
 def test_a_plugin_is_not_blamed_for_the_models_logits(backend: Backend) -> None:

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from support import sampler_reference as reference
 
+from glmd import philox
 from glmd.daemon.native._engine import SamplerChain, draw
+from glmd.sampler import SamplerContext
 
 NOTHING = np.zeros(0, np.int32)
 
@@ -33,6 +35,14 @@ def test_the_reference_gives_the_published_answers(
     counter: list[int], key: list[int], answer: list[int]
 ) -> None:
     assert reference.philox4x32(counter, key) == answer
+    assert philox.philox4x32(tuple(counter), tuple(key)) == tuple(answer)
+
+
+def test_a_plugin_draws_as_the_stage_at_its_place_would() -> None:
+    context = SamplerContext(10, frozenset(), 2**64 - 3, 5, 0, [], stage=2)
+    numbers = [context.uniform(index) for index in range(100)]
+    assert numbers == [reference.uniform(2**64 - 3, 5, index, 2) for index in range(100)]
+    assert len({*numbers, *(context.uniform(index, lane=1) for index in range(100))}) == 200
 
 
 @pytest.mark.parametrize("seed", [0, 1, 0xDEADBEEF, 2**32, 2**64 - 1])

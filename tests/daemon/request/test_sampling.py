@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from glmd.daemon.engine.stages import BUILTIN, Parameter, complete, is_greedy
-from glmd.daemon.request.sampling import Resolved, resolve
+from glmd.daemon.request.sampling import PluginSampler, Resolved, resolve
 from glmd.errors import Code, InvalidRequest, Unsupported
 from glmd.wire.sampling import Sampling, Stage
 
@@ -242,18 +242,77 @@ def test_what_cannot_be_is_refused_with_field_value_and_range(
     assert caught.value.code is Code.INVALID_REQUEST
 
 
+# -- samplers of plugins --------------------------------------------------------------------------
+
+FIRST = PluginSampler(lambda params: None)
+LAST = PluginSampler(lambda params: None, "last", frozenset({"top_k", "top_p"}))
+COOL = PluginSampler(lambda params: None, "last", frozenset({"temperature"}))
+PLUGINS = {"mirror": FIRST, "lens": LAST, "cool": COOL}
+
+
+def names(**fields: Any) -> list[str]:
+    return [stage.name for stage in resolved(Sampling(**fields), plugins=PLUGINS).stages]
+
+
 def test_plugin_stages_are_checked_by_their_plugin() -> None:
     checked: list[dict[str, Any]] = []
     given = [Stage("mirror", {"depth": 3}), Stage("top_k")]
-    found = resolved(Sampling(stages=given), plugins={"mirror": checked.append})
+    plugins = {"mirror": PluginSampler(checked.append)}
+    found = resolved(Sampling(stages=given), plugins=plugins)
     assert checked == [{"depth": 3}]
     assert found.stages[0] == given[0]
 
     def refuse(params: dict[str, Any]) -> None:
         raise InvalidRequest("depth is 3, it must be even.")
 
-    with pytest.raises(InvalidRequest, match="must be even"):
-        resolved(Sampling(stages=given), plugins={"mirror": refuse})
+    for stages in (given, given[:1]):
+        with pytest.raises(InvalidRequest, match="must be even"):
+            resolved(Sampling(stages=stages), plugins={"mirror": PluginSampler(refuse)})
+
+
+def test_samplers_alone_are_added_to_the_default_chain_where_they_belong() -> None:
+    assert names() == ["top_k", "top_p", "temperature"]
+    assert names(stages=[Stage("mirror")]) == ["mirror", "top_k", "top_p", "temperature"]
+    assert names(stages=[Stage("lens")]) == ["temperature", "lens"]
+    assert names(stages=[Stage("lens"), Stage("cool"), Stage("mirror")]) == [
+        "mirror",
+        "lens",
+        "cool",
+    ]
+
+
+def test_single_parameters_and_presets_go_with_samplers() -> None:
+    found = resolved(Sampling(stages=[Stage("mirror", {"x": 1})], temperature=0.3), plugins=PLUGINS)
+    assert found.stages[0] == Stage("mirror", {"x": 1})
+    assert found.stages[-1] == Stage("temperature", {"temperature": 0.3})
+    greedy = resolved(Sampling(stages=[Stage("mirror")], preset="greedy"), plugins=PLUGINS)
+    assert [stage.name for stage in greedy.stages] == ["mirror", "temperature"]
+    assert not is_greedy(greedy.stages)
+
+
+def test_a_built_in_stage_among_them_makes_a_list_the_whole_chain() -> None:
+    assert names(stages=[Stage("top_k"), Stage("mirror")]) == ["top_k", "mirror"]
+    with pytest.raises(InvalidRequest, match="together with temperature") as caught:
+        names(stages=[Stage("top_k"), Stage("mirror")], temperature=0.5)
+    assert "whole chain" in caught.value.hint
+
+
+def test_a_parameter_of_a_stage_that_a_sampler_replaces_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="top_p would have no effect: 'lens' stands in place"):
+        names(stages=[Stage("lens")], top_p=0.5)
+    assert names(stages=[Stage("lens")], temperature=0.5) == ["temperature", "lens"]
+
+
+def test_samplers_need_logits_whatever_the_preset() -> None:
+    for preset in (None, "greedy", "penalty_sample"):
+        with pytest.raises(Unsupported, match="stages cannot be used with this model"):
+            resolve(
+                Sampling(stages=[Stage("mirror")], preset=preset),
+                ["token", "candidates"],
+                vocab=1000,
+                breakers=[],
+                plugins=PLUGINS,
+            )
 
 
 # -- what the model can give ----------------------------------------------------------------------
