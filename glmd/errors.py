@@ -12,6 +12,7 @@
     ├── EngineFailed            engine_died, engine_failed, plugin_error
     ├── ModelError              model_error, out_of_memory
     ├── StartFailed             raised by `glmd start`, never sent
+    ├── CompileFailed           raised by `glmd compile` and `glmd toolchain`, never sent
     └── ConnectionFailed        raised by clients, never sent
         ├── DaemonNotRunning
         └── DaemonTimeout
@@ -127,6 +128,12 @@ class ModelError(GlmdError):
 
 class StartFailed(GlmdError):
     """A daemon could not be started: settings, folders, sockets. Never sent on the wire."""
+
+    default_code = None
+
+
+class CompileFailed(GlmdError):
+    """A model could not be compiled, or its compiler not found. Never sent on the wire."""
 
     default_code = None
 

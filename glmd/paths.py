@@ -34,6 +34,12 @@ def data_dir(name: str = DEFAULT_NAME) -> Path:
     return (Path(base).absolute() if base else Path(platformdirs.user_data_dir("glmd"))) / name
 
 
+def toolchain_dir() -> Path:
+    """The compiler for BM1684X, shared by all daemons and checkouts of the user: no daemon's name
+    begins with a dot."""
+    return data_dir(".tpu-mlir")
+
+
 def config_dir() -> Path:
     """`config.toml` and `plugins/`."""
     base = os.environ.get("GLMD_CONFIG")

@@ -17,7 +17,13 @@ def test_a_code_comes_back_from_the_wire(code: Code) -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    [errors.ConnectionFailed, errors.DaemonNotRunning, errors.DaemonTimeout, errors.StartFailed],
+    [
+        errors.CompileFailed,
+        errors.ConnectionFailed,
+        errors.DaemonNotRunning,
+        errors.DaemonTimeout,
+        errors.StartFailed,
+    ],
 )
 def test_what_is_never_sent_has_no_code(kind: type[errors.GlmdError]) -> None:
     assert kind("No.").code is None

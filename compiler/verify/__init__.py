@@ -1,0 +1,1 @@
+"""Each net of a bmodel on the simulator, against torch."""
