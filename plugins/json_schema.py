@@ -1,0 +1,39 @@
+"""An answer that is JSON of a schema. Needs the extra `json`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+import glmd
+from glmd.plugins._constraint import Constraint
+from glmd.plugins._grammar import Grammars
+from glmd.sampler import Sampler, SamplerContext
+
+# Between two parts at most one space, or one newline with the indentation behind it: without a
+# bound a model that is out of ideas could write spaces for ever. A schema's own x-guidance wins.
+LAYOUT = {"whitespace_pattern": "( |\\n {0,16})?"}
+
+
+class JsonSchema(glmd.Sampler):
+    name = "json_schema"
+
+    class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+        """`schema`: a JSON schema; any JSON where it is left out."""
+
+        schema: dict[str, Any] = {}
+
+    def __init__(self) -> None:
+        self._grammars = Grammars()
+
+    def start(self, params: Params, ctx: SamplerContext) -> Constraint:
+        schema = {"x-guidance": LAYOUT, **params.schema}
+        return self._grammars.constraint(self.name, f"body: %json {json.dumps(schema)}", ctx)
+
+
+@glmd.hookimpl
+def glmd_register_samplers(register: Callable[[Sampler], None]) -> None:
+    register(JsonSchema())
