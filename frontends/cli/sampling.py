@@ -8,6 +8,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import click
 
+from glmd.frontends.cli.samplers import SamplerType, written
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -80,10 +82,18 @@ SETTINGS = (
     Setting("dry_allowed_length", "--dry-allowed-length", _COUNT, "Their length without penalty."),
     Setting("dry_last_n", "--dry-last-n", _WINDOW, "Tokens it looks back; -1: all."),
     Setting("logit_bias", "--logit-bias", _Bias(), "Add to a token's logit.", repeated=True),
+    Setting(
+        "sampling",
+        "--sampler",
+        SamplerType(),
+        "Add a plugin's sampler, or with built-in stages write out the chain.",
+        repeated=True,
+        metavar="NAME[:KEY=VALUE,…]",
+    ),
     Setting("stop", "--stop", click.STRING, "End the answer before this text.", repeated=True),
 )
 
-_ANY_PRESET = {"preset", "seed", "max_tokens", "stop"}  # go with every one
+_ANY_PRESET = {"preset", "seed", "max_tokens", "stop", "sampling"}  # go with every one
 
 
 def sampling_options(function: F) -> F:
@@ -111,8 +121,9 @@ def chosen(values: dict[str, Any]) -> dict[str, Any]:
     said = {name: value for name, value in values.items() if value not in (None, ())}
     if "logit_bias" in said:
         said["logit_bias"] = dict(said["logit_bias"])
-    if "stop" in said:
-        said["stop"] = list(said["stop"])
+    for name in ("sampling", "stop"):
+        if name in said:
+            said[name] = list(said[name])
     return said
 
 
@@ -132,6 +143,11 @@ def useless(values: dict[str, Any], setting: Setting) -> str | None:
         f"{', '.join(map(word, idle))} would have no effect with generation-mode {preset}. "
         f"With it go: {', '.join(word(s) for s in beside.values() if s.name != 'preset')}."
     )
+
+
+def shown(setting: Setting, value: Any) -> str:
+    """A value as `chosen` gives it, for a person."""
+    return " ".join(map(written, value)) if setting.name == "sampling" else f"{value}"
 
 
 def word(setting: Setting) -> str:

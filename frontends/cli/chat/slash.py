@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from typing import NamedTuple
 
 import click
 
 from glmd.frontends.cli.chat.conversation import Conversation, Opened
-from glmd.frontends.cli.sampling import SETTINGS, Setting, chosen, useless, word
+from glmd.frontends.cli.sampling import SETTINGS, Setting, chosen, shown, useless, word
 from glmd.frontends.cli.terminal import note, printable
 
 SESSIONS_SHOWN = 10
@@ -51,10 +52,15 @@ def _set(conversation: Conversation, argument: str) -> None:
         note(f"{word(setting)} is the daemon's default again.")
         return
     try:
-        words = value.split() if setting.name == "logit_bias" else [value.strip()]
+        # Several of a kind are written as in a shell; a stop string is all that stands there.
+        several = setting.repeated and setting.name != "stop"
+        words = shlex.split(value) if several else [value.strip()]
         values = [setting.type.convert(word, None, None) for word in words]
     except click.BadParameter as error:
         note(f"{word(setting)}: {error.message}")
+        return
+    except ValueError as error:
+        note(f"{word(setting)}: {error}.")
         return
     wanted = conversation.sampling | chosen(
         {setting.name: values if setting.repeated else values[0]}
@@ -63,7 +69,7 @@ def _set(conversation: Conversation, argument: str) -> None:
         note(refusal)
         return
     conversation.sampling = wanted
-    note(f"{word(setting)} = {conversation.sampling[setting.name]}")
+    note(f"{word(setting)} = {shown(setting, conversation.sampling[setting.name])}")
 
 
 def _show(conversation: Conversation, argument: str) -> None:
@@ -73,7 +79,7 @@ def _show(conversation: Conversation, argument: str) -> None:
     note(f"system       {conversation.system or 'none'}")
     for setting in SETTINGS:
         if setting.name in conversation.sampling:
-            note(f"{word(setting):12} {conversation.sampling[setting.name]}")
+            note(f"{word(setting):12} {shown(setting, conversation.sampling[setting.name])}")
     note("Every other setting is the daemon's default; /set NAME VALUE changes one.")
 
 
