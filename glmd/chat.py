@@ -1,4 +1,4 @@
-"""Chat turns and tools, as clients write them and sessions keep them."""
+"""Chat turns and tools, as clients write them and sessions keep them, and the format's tokens."""
 
 from __future__ import annotations
 
@@ -7,6 +7,19 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 Role = Literal["system", "user", "assistant", "observation"]
+
+SPECIAL_TOKENS = (
+    "[MASK]",
+    "[gMASK]",
+    "[sMASK]",
+    "sop",
+    "eop",
+    "<|system|>",
+    "<|user|>",
+    "<|assistant|>",
+    "<|observation|>",
+)
+"""ChatGLM3's, in the order of their ids; the first follows the last sentencepiece id."""
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 

@@ -14,18 +14,7 @@ from pathlib import Path
 
 import sentencepiece as spm
 
-SPECIAL_TOKENS = (
-    "[MASK]",
-    "[gMASK]",
-    "[sMASK]",
-    "sop",
-    "eop",
-    "<|system|>",
-    "<|user|>",
-    "<|assistant|>",
-    "<|observation|>",
-)
-"""In the order of their ids, which follow the sentencepiece vocabulary."""
+from glmd.chat import SPECIAL_TOKENS
 
 PAD_ID = 0
 EOS_ID = 2

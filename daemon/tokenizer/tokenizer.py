@@ -8,23 +8,11 @@ from pathlib import Path
 
 import sentencepiece
 
+from glmd.chat import SPECIAL_TOKENS
 from glmd.daemon.tokenizer.detokenizer import Detokenizer
 from glmd.errors import ModelError
 
 log = logging.getLogger(__name__)
-
-SPECIAL_TOKENS = (
-    "[MASK]",
-    "[gMASK]",
-    "[sMASK]",
-    "sop",
-    "eop",
-    "<|system|>",
-    "<|user|>",
-    "<|assistant|>",
-    "<|observation|>",
-)
-"""In the order of their ids; the first follows the last sentencepiece id."""
 
 FILE_NAME = "tokenizer.model"
 EOS = 2

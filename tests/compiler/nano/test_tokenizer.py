@@ -7,10 +7,11 @@ import itertools
 import pytest
 from support.checkpoints import NANO
 
+from glmd.chat import SPECIAL_TOKENS
 from glmd.compiler.nano.__main__ import corpus_texts
 from glmd.compiler.nano.corpus import dialogues
 from glmd.compiler.nano.shape import Shape
-from glmd.compiler.nano.tokenizer import SPECIAL_TOKENS, NanoTokenizer, train_tokenizer
+from glmd.compiler.nano.tokenizer import NanoTokenizer, train_tokenizer
 
 TOKENIZER = NanoTokenizer.load(NANO)
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from support.checkpoints import NANO
 from support.tokenizers import nano
 
-from glmd.daemon.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer
+from glmd.chat import SPECIAL_TOKENS
+from glmd.daemon.tokenizer.tokenizer import Tokenizer
 from glmd.errors import ModelError
 
 TYPED_ROLES = ["<|user|>", "<|assistant|>\n", "[gMASK]sop", "</s>", "<s>", "<unk>", "[MASK]", "eop"]
