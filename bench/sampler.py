@@ -2,7 +2,8 @@
 
 Each number is the fastest tenth of many calls, so that other programs on the machine hardly show.
 Every chain includes what any chain costs: one pass over the row to refuse NaN. The row is peaked as
-a trained model's; "flat" is the worst case of a model that knows nothing.
+a trained model's; "flat" is the worst case of a model that knows nothing. Results go to
+bench/results/sampler.json.
 """
 
 from __future__ import annotations
