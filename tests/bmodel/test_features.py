@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.bmodel_files import net, tensor, write_bmodel
@@ -12,14 +13,15 @@ from support.bmodel_nets import Glm
 
 from glmd.bmodel.features import Features, read_features
 from glmd.bmodel.layers import Width
-from glmd.bmodel.nets import AddrMode, Net
+from glmd.bmodel.nets import Net
 from glmd.bmodel.quantisation import Quantisation
 from glmd.bmodel.reader import read_bmodel
 from glmd.errors import ModelError
+from glmd.packed import Mode
 
 
-def features(folder: Path, nets: list[Net], **more: object) -> Features:
-    return read_features(read_bmodel(write_bmodel(folder / "model.bmodel", nets, **more)))  # type: ignore[arg-type]
+def features(folder: Path, nets: list[Net], **more: Any) -> Features:
+    return read_features(read_bmodel(write_bmodel(folder / "model.bmodel", nets, **more)))
 
 
 def test_the_seed_recipe(tmp_path: Path) -> None:
@@ -35,34 +37,38 @@ def test_the_seed_recipe(tmp_path: Path) -> None:
         heads=("greedy_head", "penalty_sample_head"),
         others=(),
         devices=1,
-        addr_mode=AddrMode.basic,
-        prefill_addr_mode=AddrMode.basic,
+        addr_mode="basic",
+        prefill_addr_mode="basic",
         quantisation=Quantisation("f16"),
         head_quantisation=Quantisation("f16"),
     )
 
 
 def test_the_vendor_converter(tmp_path: Path) -> None:
-    """Hidden states [1, S, H], the new row alone, a token instead of logits, no heads: the size of
+    """Hidden states [1, S, H], a token instead of logits, no heads: the size of
     the vocabulary is that of the embedding."""
     glm = Glm(
         layers=3,
         rows_second=True,
-        kv_form="row",
+        qkv="apart",
         output="token",
         heads=(),
-        addr_mode=AddrMode.io_alone,
+        addr_mode="io_alone",
     )
     found = features(tmp_path, glm.nets())
-    assert (found.layers, found.hidden_layout, found.kv_form) == (3, "[1,S,H]", "row")
+    assert (found.layers, found.hidden_layout, found.kv_form) == (3, "[1,S,H]", "shifted")
     assert (found.output, found.vocab, found.heads) == ("token", 2304, ())
-    assert (found.addr_mode, found.prefill_addr_mode) == (AddrMode.io_alone, AddrMode.basic)
+    assert (found.addr_mode, found.prefill_addr_mode) == ("io_alone", "basic")
 
 
 def test_the_vendor_converter_with_do_sample(tmp_path: Path) -> None:
-    glm = Glm(rows_second=True, kv_form="row", heads=("greedy_head", "sample_head"))
+    glm = Glm(rows_second=True, qkv="apart", heads=("greedy_head", "sample_head"))
     found = features(tmp_path, glm.nets())
     assert (found.output, found.heads) == ("logits", ("greedy_head", "sample_head"))
+
+
+def test_the_new_row_alone(tmp_path: Path) -> None:
+    assert features(tmp_path, Glm(kv_form="row").nets()).kv_form == "row"
 
 
 def test_old_names(tmp_path: Path) -> None:
@@ -100,22 +106,19 @@ def test_several_lengths_of_prompt(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", ["f16", "int8", "int4"])
 @pytest.mark.parametrize("group", [32, 64, 128])
 @pytest.mark.parametrize("hidden", [256, 512, 4096])
-def test_quantisation(tmp_path: Path, mode: str, group: int, hidden: int) -> None:
-    glm = Glm(hidden=hidden, ffn=3 * hidden // 2, vocab=2560, mode=mode, group=group)  # type: ignore[arg-type]
+@pytest.mark.parametrize("qkv", ["fused", "apart"])
+def test_quantisation(tmp_path: Path, mode: Mode, group: int, hidden: int, qkv: Any) -> None:
+    glm = Glm(hidden=hidden, ffn=3 * hidden // 2, vocab=2560, mode=mode, group=group, qkv=qkv)
     found = features(tmp_path, glm.nets())
     for quantisation in (found.quantisation, found.head_quantisation):
         assert quantisation is not None
         assert quantisation.mode == mode
         assert quantisation.group in ((None,) if mode == "f16" else (group, None))
-    assert found.head_quantisation == Quantisation(mode, None if mode == "f16" else group)  # type: ignore[arg-type]
+    assert found.head_quantisation == Quantisation(mode, None if mode == "f16" else group)
 
 
 def test_quantisation_that_the_sizes_do_not_tell(tmp_path: Path) -> None:
-    nets = [
-        replace(net, stages=tuple(replace(stage, parts=stage.parts[:1]) for stage in net.stages))
-        for net in Glm(ffn=384).nets()
-    ]
-    odd = [_without_weights(net) if net.name == "block_cache_0" else net for net in nets]
+    odd = [_without_weights(net) if net.name == "block_cache_0" else net for net in Glm().nets()]
     assert features(tmp_path, odd).quantisation is None
 
 

@@ -15,7 +15,7 @@ from support.flatbuffer_file import Fields, Fixed, write_flatbuffer
 
 from glmd.bmodel.features import read_features
 from glmd.bmodel.flatbuffer import Buffer, Malformed, Table
-from glmd.bmodel.nets import AddrMode, Memory, Net, Stage, Weight
+from glmd.bmodel.nets import Memory, Net, Stage, Weight
 from glmd.bmodel.reader import HEADER, MAGIC, read_bmodel
 from glmd.errors import ModelError
 
@@ -28,7 +28,7 @@ def tables_of(path: Path) -> int:
 
 @pytest.mark.parametrize("devices", [1, 2, 4])
 def test_what_is_written_is_read(tmp_path: Path, devices: int) -> None:
-    nets = Glm(devices=devices, heads=(), addr_mode=AddrMode.io_alone).nets()
+    nets = Glm(devices=devices, heads=(), addr_mode="io_alone").nets()
     path = write_bmodel(tmp_path / "model.bmodel", nets, devices=devices)
     bmodel = read_bmodel(path)
     assert bmodel.nets == tuple(nets)
@@ -59,7 +59,7 @@ def test_parts_of_one_device_follow_each_other(tmp_path: Path) -> None:
         for step in (0, 1)
         for device in (0, 1)
     )
-    written = Net("block_0", AddrMode.io_alone, (Stage(inputs, inputs, False, parts),))
+    written = Net("block_0", "io_alone", (Stage(inputs, inputs, False, parts),))
     bmodel = read_bmodel(write_bmodel(tmp_path / "model.bmodel", [written], devices=2))
     assert [(p.device, p.step) for p in bmodel.nets[0].stages[0].parts] == [
         (0, 0),
@@ -77,7 +77,7 @@ def test_memory_counts_equal_weights_once_and_shares_the_rest(tmp_path: Path) ->
     stages = [
         Stage((x[0],), (x[0],), False, (part(weight, digest=digest),)) for digest in ("a", "a", "b")
     ]
-    nets = [Net(f"net_{n}", AddrMode.basic, (stage,)) for n, stage in enumerate(stages)]
+    nets = [Net(f"net_{n}", "basic", (stage,)) for n, stage in enumerate(stages)]
     memory = read_bmodel(write_bmodel(tmp_path / "model.bmodel", nets)).memory()
     assert memory == Memory(weights=8192, instructions=3 * 384, runtime=8192)
     assert memory.total == 8192 + 3 * 384 + 8192

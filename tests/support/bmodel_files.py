@@ -9,7 +9,7 @@ from pathlib import Path
 from support.flatbuffer_file import Fields, Fixed, write_flatbuffer
 
 from glmd.bmodel.nets import AddrMode, Net, Part, Stage, Tensor, Weight
-from glmd.bmodel.reader import DTYPES, HEADER, MAGIC
+from glmd.bmodel.reader import ADDR_MODES, DTYPES, HEADER, MAGIC
 
 _SIZES = {"f32": 4, "i32": 4, "f16": 2}
 
@@ -34,7 +34,7 @@ def net(
     outputs: Sequence[Tensor],
     weights: Sequence[Weight] = (),
     *,
-    addr_mode: AddrMode = AddrMode.basic,
+    addr_mode: AddrMode = "basic",
     dynamic: bool = False,
 ) -> Net:
     """One stage, on as many devices as the tensors name; it has those of the first device first."""
@@ -76,14 +76,14 @@ def _pieces(net: Net, devices: int) -> list[Fields]:
     """With several devices, one a device and step, each with the tensors of its own."""
     if devices == 1:
         stages: list[Fields] = [_parameter(stage, stage.parts[0]) for stage in net.stages]
-        return [{0: net.name, 3: stages, 5: int(net.addr_mode)}]
+        return [{0: net.name, 3: stages, 5: ADDR_MODES.index(net.addr_mode)}]
     (stage,) = net.stages
     return [
         {
             0: f"{net.name}_{number}",
             3: [_parameter(stage.on(part.device), part, cascade=True)],
             4: {0: part.device, 1: part.step, 2: net.name},
-            5: int(net.addr_mode),
+            5: ADDR_MODES.index(net.addr_mode),
         }
         for number, part in enumerate(stage.parts)
     ]

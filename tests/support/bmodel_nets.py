@@ -29,11 +29,12 @@ class Glm:
     kv_form: Literal["row", "shifted"] = "shifted"
     mask: str = "f16"
     output: Literal["logits", "token"] = "logits"
+    qkv: Literal["fused", "apart"] = "fused"
     heads: tuple[str, ...] = ("greedy_head", "penalty_sample_head")
     prefix: str = ""
     stages: bool = False
     devices: int = 1
-    addr_mode: AddrMode = AddrMode.basic
+    addr_mode: AddrMode = "basic"
 
     def nets(self) -> list[Net]:
         blocks = [
@@ -113,13 +114,12 @@ class Glm:
     def _weights(self) -> list[Weight]:
         hidden, narrow = self.hidden, self.kv_heads * self.head_dim
         share = hidden // self.devices
-        return self._matrices(
-            [
-                hidden * (share + 2 * narrow),
-                share * hidden,
-                *[hidden * self.ffn // self.devices] * 3,
-            ]
+        qkv = (
+            [hidden * (share + 2 * narrow)]
+            if self.qkv == "fused"
+            else [hidden * share, hidden * narrow, hidden * narrow]
         )
+        return self._matrices([*qkv, share * hidden, *[hidden * self.ffn // self.devices] * 3])
 
     def _matrices(self, elements: list[int]) -> list[Weight]:
         if self.mode == "f16":
