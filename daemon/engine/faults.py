@@ -24,7 +24,7 @@ def _engine_failed(error: EngineError) -> GlmdError:
     status = f" (status {error.status})" if error.status else ""
     return EngineFailed(
         f"The engine's {error.call} failed{status}: {error}.",
-        hint="Other requests go on; try again, and see `glmd logs` if it happens again.",
+        hint="Other requests go on; try again, and see the daemon's log if it happens again.",
     )
 
 
@@ -37,5 +37,5 @@ def _fault(error: Exception) -> GlmdError:
         )
     return DaemonError(
         f"A fault in the engine ended this request: {error!r}.",
-        hint="`glmd logs` shows where it happened.",
+        hint="The daemon's log shows where it happened.",
     )

@@ -221,5 +221,5 @@ async def _withdraw(turn: Turn) -> None:
 def _internal(error: Exception) -> DaemonError:
     return DaemonError(
         f"A fault inside the daemon ended this request: {type(error).__name__}.",
-        hint="The daemon's log says more (glmd logs).",
+        hint="The daemon's log says more.",
     )

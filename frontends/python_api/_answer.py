@@ -103,7 +103,7 @@ class Answer(Generic[R]):
             raise ConnectionFailed(
                 f"A piece of the answer is missing: number {expected} should come next, "
                 f"{seq} came.",
-                hint="Ask again; if it happens twice, please report it with the log (`glmd logs`).",
+                hint="Ask again; if it happens twice, please report it with the daemon's log.",
             )
 
     def _parts(self, choice: int) -> _Parts:
@@ -186,5 +186,5 @@ def unexpected(reply: AnyReply) -> ConnectionFailed:
     name = reply.__struct_config__.tag
     return ConnectionFailed(
         f"The daemon sent {name!r}, which does not answer this request.",
-        hint="Frontend and daemon differ in version: glmd restart.",
+        hint="Frontend and daemon differ in version: restart the daemon.",
     )

@@ -229,4 +229,4 @@ class AsyncClient(ClientBase):
     async def _ask(self, request: AnyRequest, kind: type[T]) -> T:
         inbox = _Inbox()
         self._send(request, inbox.put)
-        return only(await inbox.get(Patience(self._timeouts, None), heard=False), kind)
+        return only(await inbox.get(self._patience(), heard=False), kind)

@@ -55,7 +55,7 @@ def _dial(
     context: zmq.Context[zmq.Socket[bytes]],
 ) -> Channel:
     endpoint = local(name) if address is None else remote(address, server_key)
-    return Channel(context, Connection(principal), endpoint, timeout)
+    return Channel(context, Connection(principal), name, endpoint, timeout)
 
 
 class ClientBase:
@@ -79,6 +79,7 @@ class ClientBase:
         timeouts: Timeouts = Timeouts(),  # noqa: B008  (frozen)
     ) -> None:
         self._where = endpoint or name
+        self._name = name
         self._timeouts = timeouts
         self._principal: str | None = None  # of a view; otherwise hello has said it
         self._owner: ClientBase | None = None  # of a view: keeps the connection open
@@ -98,6 +99,9 @@ class ClientBase:
         view._principal = principal
         view._owner = self._owner or self
         return view
+
+    def _patience(self, total: float | None = None) -> Patience:
+        return Patience(self._timeouts, total, self._name)
 
     def _close(self) -> None:
         if self._owner is None:
@@ -143,7 +147,7 @@ class StreamBase(Generic[R]):
         self._heard = False
         self._error: GlmdError | None = None
         self._cancelled = False
-        self._patience = Patience(client._timeouts, options.get("timeout"))
+        self._patience = client._patience(options.get("timeout"))
 
     def __del__(self) -> None:
         if not is_detached(self._request):  # its id may be all that was wanted
@@ -201,7 +205,7 @@ class SubscriptionBase:
         self, client: ClientBase, topics: Sequence[Topic], put: Callable[[Item], None]
     ) -> None:
         self._patience = Patience(
-            msgspec.structs.replace(client._timeouts, silence=None, total=None), None
+            msgspec.structs.replace(client._timeouts, silence=None, total=None), None, client._name
         )
         self._heard = False
         self._ended = False

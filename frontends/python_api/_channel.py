@@ -8,6 +8,7 @@ import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from glmd import keys
+from glmd.control import command
 from glmd.errors import ConnectionFailed, DaemonNotRunning, DaemonTimeout, GlmdError
 from glmd.frontends.python_api._connection import Connection
 from glmd.frontends.python_api._endpoint import Endpoint
@@ -29,17 +30,19 @@ _LOST = zmq.Event.CLOSED | _REFUSED
 
 
 class Channel:
-    """Carries the frames of `connection`. Belongs to one thread. `timeout`: seconds until the
-    daemon's welcome. Raises GlmdError for an endpoint that is none."""
+    """Carries the frames of `connection` with daemon `name`. Belongs to one thread. `timeout`:
+    seconds until the daemon's welcome. Raises GlmdError for an endpoint that is none."""
 
     def __init__(
         self,
         context: zmq.Context[zmq.Socket[bytes]],
         connection: Connection,
+        name: str,
         endpoint: Endpoint,
         timeout: float | None,
     ) -> None:
         self.connection = connection
+        self._name = name
         self._endpoint = endpoint
         self._timeout = timeout
         self._deadline = None if timeout is None else time.monotonic() + timeout
@@ -112,18 +115,22 @@ class Channel:
         if self.connection.welcome is not None:
             return ConnectionFailed(
                 "The connection to the daemon was lost.",
-                hint="`glmd status` says whether it still runs, `glmd logs` why not.",
+                hint=f"{self._command('status')} says whether it still runs, "
+                f"{self._command('logs')} why not.",
             )
         where = self._endpoint.address
         if happened & _REFUSED and not self._endpoint.is_local:
             return ConnectionFailed(f"{where} refused the connection.", hint=self._hint())
         return DaemonNotRunning(
-            f"No daemon listens at {where}.", hint="Start one with `glmd start`."
+            f"No daemon listens at {where}.", hint=f"Start one with {self._command('start')}."
         )
+
+    def _command(self, verb: str) -> str:
+        return f"`{command(verb, self._name)}`"
 
     def _hint(self) -> str:
         if self._endpoint.is_local:
-            return "`glmd status` and `glmd logs` say what it is doing."
+            return f"{self._command('status')} and {self._command('logs')} say what it is doing."
         public = keys.own("client").public.hex()
         return (
             "Its key must be the one in known_daemons here, and its authorized_clients must hold "

@@ -249,4 +249,4 @@ class Client(ClientBase):
     def _ask(self, request: AnyRequest, kind: type[T]) -> T:
         inbox = _Inbox()
         self._send(request, inbox.put)
-        return only(inbox.first(Patience(self._timeouts, None), heard=False), kind)
+        return only(inbox.first(self._patience(), heard=False), kind)

@@ -8,7 +8,6 @@ import zmq
 
 from glmd import control, keys
 from glmd.errors import ConnectionFailed, DaemonNotRunning
-from glmd.paths import DEFAULT_NAME
 
 
 class Endpoint(NamedTuple):
@@ -40,15 +39,15 @@ class Endpoint(NamedTuple):
 def local(name: str) -> Endpoint:
     """The socket of this user's daemon `name`. Raises DaemonNotRunning."""
     facts = control.running(name)
-    option = "" if name == DEFAULT_NAME else f" --name {name}"
+    start = f"`{control.command('start', name)}`"
     if facts is None:
         raise DaemonNotRunning(
-            f"No daemon named {name} is running.", hint=f"Start it with `glmd start{option}`."
+            f"No daemon named {name} is running.", hint=f"Start it with {start}."
         )
     if not facts.endpoints:
         raise DaemonNotRunning(
             f"The daemon {name} is {facts.state} and does not listen yet.",
-            hint=f"`glmd start{option}` returns when it does.",
+            hint=f"{start} returns when it does.",
         )
     return Endpoint(facts.endpoints[0])
 

@@ -6,6 +6,7 @@ import time
 
 import msgspec
 
+from glmd.control import command
 from glmd.errors import DaemonTimeout
 
 
@@ -24,9 +25,10 @@ class Timeouts(msgspec.Struct, frozen=True):
 
 
 class Patience:
-    """The time-outs applied to one request, whose clock starts now."""
+    """The time-outs applied to one request to daemon `name`, whose clock starts now."""
 
-    def __init__(self, timeouts: Timeouts, total: float | None) -> None:
+    def __init__(self, timeouts: Timeouts, total: float | None, name: str) -> None:
+        self._name = name
         self._timeouts = timeouts
         self._total = timeouts.total if total is None else total
         self._end = None if self._total is None else time.monotonic() + self._total
@@ -48,7 +50,8 @@ class Patience:
         what = "sent nothing more" if heard else "did not reply"
         return DaemonTimeout(
             f"The daemon {what} for {self._phase(heard):g} s.",
-            hint="`glmd status` and `glmd logs` say what it is doing.",
+            hint=f"`{command('status', self._name)}` and `{command('logs', self._name)}` say what "
+            "it is doing.",
         )
 
     def _phase(self, heard: bool) -> float | None:

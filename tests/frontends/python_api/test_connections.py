@@ -56,6 +56,8 @@ def test_no_daemon(connect: Faces) -> None:
 def test_nobody_at_the_endpoint(tmp_path: Path, connect: Faces) -> None:
     with pytest.raises(DaemonNotRunning, match="No daemon listens at ipc://"):
         connect(endpoint=f"ipc://{tmp_path}/none.sock").status()
+    with pytest.raises(DaemonNotRunning, match="Start one with `glmd start --name work`"):
+        connect("work", endpoint=f"ipc://{tmp_path}/none.sock").status()
 
 
 @pytest.mark.parametrize("endpoint", ["nonsense", "http://127.0.0.1", "ipc://" + "x" * 200])
@@ -105,6 +107,25 @@ def test_time_outs(
         if greets:  # the daemon is told that nobody waits any more
             (request,) = daemon.heard(Chat)
             assert daemon.heard(Cancel)[0].target == request.id
+
+
+@pytest.mark.parametrize(
+    ("script", "greets", "timeouts"),
+    [
+        (silent, False, Timeouts(connect=SHORT)),
+        (silent, True, Timeouts(connect=SHORT, accept=0.0)),
+        (begin, True, Timeouts(silence=SHORT)),
+    ],
+    ids=["connect", "accept", "silence"],
+)
+def test_the_commands_that_help_are_for_that_daemon(
+    tmp_path: Path, connect: Faces, script: Script, greets: bool, timeouts: Timeouts
+) -> None:
+    help = "`glmd status --name work` and `glmd logs --name work` say what it is doing"
+    with ScriptedDaemon(tmp_path, script, greets=greets) as daemon:
+        client = connect("work", endpoint=daemon.endpoint, timeouts=timeouts)
+        with pytest.raises(DaemonTimeout, match=help):
+            client.chat("hello")
 
 
 def test_a_call_may_have_its_own_limit(tmp_path: Path, connect: Faces) -> None:
