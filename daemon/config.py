@@ -28,6 +28,7 @@ else:
     import tomli as tomllib
 
 BMODEL = ".bmodel"
+PLUGIN_MEMORY = 1024  # MiB that plugins may add to an engine child above its size when loaded
 _TCP = re.compile(r"^tcp://(\*|[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5}|\*)$")
 
 
@@ -48,6 +49,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     replicas: int
     listen: str | None
     max_queue: int
+    plugin_dirs: list[Path]
+    plugin_memory: int
+    safe_mode: bool
     log_level: LogLevel
 
 
@@ -71,6 +75,9 @@ def resolve(said: DaemonSettings) -> Config:
         replicas=settings.replicas or 1,
         listen=settings.listen,
         max_queue=settings.max_queue or 64,
+        plugin_dirs=[Path(folder).expanduser() for folder in settings.plugin_dirs or []],
+        plugin_memory=PLUGIN_MEMORY if settings.plugin_memory is None else settings.plugin_memory,
+        safe_mode=settings.safe_mode or False,
         log_level=settings.log_level or "info",
     )
 

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import uuid
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
@@ -23,6 +24,7 @@ from glmd.daemon.lifecycle.logs import open_log
 from glmd.daemon.lifecycle.notify import Systemd
 from glmd.daemon.lifecycle.signals import StopRequests
 from glmd.daemon.lifecycle.starter import Starter
+from glmd.daemon.plugins.manager import Plugins
 from glmd.daemon.pool.pool import Pool
 from glmd.daemon.pool.spec import PoolSpec
 from glmd.daemon.request.requests import Requests
@@ -40,6 +42,7 @@ log = logging.getLogger(__name__)
 
 TEXT_THREADS = 2  # that tokenise; each one more makes the event loop wait longer for the GIL
 TELL_INTERVAL = 0.1  # seconds between two words to the starter while the model loads
+PLUGIN_PATIENCE = 5.0  # seconds that a start waits for plugins when the model is loaded
 LAST_WORDS = 2.0  # seconds that readers get for their last messages when the requests are over
 
 
@@ -53,15 +56,25 @@ class Core:
         self._stop = StopRequests()
         self._systemd = Systemd()
         self.facts = _first_facts(config)
-        self._pool = Pool(_spec(config), on_change=self._changed)
+        self._plugins = Plugins(
+            config.plugin_dirs,
+            safe_mode=config.safe_mode,
+            on_change=lambda: self._changed("plugins"),
+            retire=lambda version: self._pool.retired(version),
+        )
+        self._pool = Pool(
+            _spec(config, tokenizer.vocab_bytes),
+            on_change=self._changed,
+            on_blame=self._plugins.blame,
+        )
         self._sessions = SessionStore(paths.sessions_file(config.name))
-        self._describer = Describer(config, self._pool, lambda: self.facts)
-        requests = Requests(tokenizer, self._pool, self._sessions)
+        self._describer = Describer(config, self._pool, self._plugins, lambda: self.facts)
+        requests = Requests(tokenizer, self._pool, self._sessions, lambda: self._plugins.snapshot)
         self._server = Server(
             self.facts.server,
             self.facts.boot_id,
             requests,
-            Answers(requests, self._sessions),
+            Answers(requests, self._sessions, self._plugins),
             lambda request_id: self._describer.status(
                 request_id, self._server.clients, self._server.clients_served
             ),
@@ -109,6 +122,7 @@ class Core:
         """Raises ModelError and EngineFailed, and DaemonError when told to stop meanwhile."""
         await self._pool.start()
         self._starter.watch(self._stop.ask)
+        plugins = self._plugins.start()
         teller = asyncio.ensure_future(self._tell_starter())
         ready = asyncio.ensure_future(self._pool.ready())
         try:
@@ -117,6 +131,8 @@ class Core:
                     "The daemon was told to stop while it was loading.", code=Code.STOPPING
                 )
             ready.result()
+            # One that holds its import up keeps nobody waiting for long.
+            await asyncio.wait([plugins], timeout=PLUGIN_PATIENCE)
         finally:
             ready.cancel()
             teller.cancel()
@@ -140,6 +156,7 @@ class Core:
         if not await self._before(self._stop.insisted, readers):
             readers.cancel()
         self._server.close()
+        await self._plugins.stop()
         await self._sessions.close()
         self._systemd.close()
         paths.socket_file(self._config.name).unlink(missing_ok=True)
@@ -238,7 +255,7 @@ def _first_facts(config: Config) -> DaemonFacts:
     )
 
 
-def _spec(config: Config) -> PoolSpec:
+def _spec(config: Config, vocabulary: Sequence[bytes]) -> PoolSpec:
     return PoolSpec(
         name=config.name,
         model=config.model,
@@ -251,4 +268,6 @@ def _spec(config: Config) -> PoolSpec:
         devices=config.devices,
         simulate=config.simulate,
         max_queue=config.max_queue,
+        vocabulary=vocabulary,
+        plugin_memory=config.plugin_memory << 20,
     )

@@ -6,7 +6,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from glmd.daemon.config import Config
+from glmd.daemon.plugins.manager import Plugins
 from glmd.daemon.pool.pool import Pool
 from glmd.facts import DaemonFacts
 from glmd.wire.replies import ReplicaStatus, StatusReply
@@ -15,9 +18,12 @@ from glmd.wire.replies import ReplicaStatus, StatusReply
 class Describer:
     """`facts` gives the present ones."""
 
-    def __init__(self, config: Config, pool: Pool, facts: Callable[[], DaemonFacts]) -> None:
+    def __init__(
+        self, config: Config, pool: Pool, plugins: Plugins, facts: Callable[[], DaemonFacts]
+    ) -> None:
         self._config = config
         self._pool = pool
+        self._plugins = plugins
         self._facts = facts
         self._started = time.monotonic()
 
@@ -71,7 +77,7 @@ class Describer:
 
     def plugins(self) -> dict[str, Any]:
         """Facts of the topic "plugins"."""
-        return {"plugins": []}
+        return {"plugins": msgspec.to_builtins(self._plugins.infos())}
 
     def queue(self) -> dict[str, Any]:
         """Facts of the topic "queue"."""

@@ -207,22 +207,31 @@ def _check_same(settings: DaemonSettings) -> None:
 def _option(field: str, value: Any) -> str:
     """A setting as the command line has it."""
     if isinstance(value, bool):
-        return f"--{field}" if value else f"--no-{field}"
-    if isinstance(value, list):
+        word = field.replace("_", "-")
+        return f"--{word}" if value else f"--no-{word}"
+    if field == "devices":
         return f"--devid {','.join(map(str, value))}"
+    if field == "plugin_dirs":
+        return " ".join(f"--plugin-dir {folder}" for folder in value)
     return f"--{field.replace('_', '-')} {value}"
 
 
 def _in_full(settings: DaemonSettings) -> DaemonSettings:
     """The daemon leaves the current folder, so what was meant from here must be said in full."""
+    folders = settings.plugin_dirs
     return msgspec.structs.replace(
         settings,
+        plugin_dirs=None if folders is None else [_absolute(folder) for folder in folders],
         **{
-            field: str(Path(given).expanduser().absolute())
+            field: _absolute(given)
             for field in ("model", "tokenizer")
             if (given := getattr(settings, field)) is not None
         },
     )
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute())
 
 
 def _command_line(settings: DaemonSettings, lock_fd: int) -> list[str]:

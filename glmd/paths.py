@@ -85,6 +85,11 @@ def plugins_dir() -> Path:
     return config_dir() / "plugins"
 
 
+def disabled_plugins_file() -> Path:
+    """A name a line."""
+    return config_dir() / "disabled_plugins"
+
+
 def embedded_model() -> Path:
     """The small model that ships with the package."""
     return Path(__file__).parent / "models" / "glm3-nano"

@@ -29,7 +29,9 @@ class DaemonSettings(
     positions a conversation may have; `slots`: conversations whose KV cache stays resident;
     `threads`: of the CPU backend, all replicas together; 0 is automatic for these three.
     `replicas`: copies of the model on the CPU. `listen`: a tcp endpoint beside the local one,
-    `tcp://host:port`. `max_queue`: requests that may wait.
+    `tcp://host:port`. `max_queue`: requests that may wait. `plugin_dirs`: folders with plugins
+    beside the user's own; `plugin_memory`: MiB that they may add to an engine child, 0 for any
+    number; `safe_mode`: no plugins but the built-in ones.
     """
 
     name: Name = DEFAULT_NAME
@@ -45,6 +47,9 @@ class DaemonSettings(
     replicas: Annotated[int, msgspec.Meta(ge=1, le=64)] | None = None
     listen: str | None = None
     max_queue: Annotated[int, msgspec.Meta(ge=1, le=65536)] | None = None
+    plugin_dirs: list[str] | None = None
+    plugin_memory: Count | None = None
+    safe_mode: bool | None = None
     log_level: LogLevel | None = None
 
     def check(self) -> None:

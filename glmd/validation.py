@@ -14,7 +14,8 @@ _NO_CHOICE = re.compile(r"^Invalid enum value (.*)$", re.DOTALL)
 _UNKNOWN = re.compile(r"^Object contains unknown field `(.*)`$")
 LONGEST = 200
 
-_type_info = functools.cache(msgspec.inspect.type_info)  # milliseconds, and anybody may be wrong
+# It takes milliseconds, and anybody may be wrong. Bounded: plugins bring types of their own.
+_type_info = functools.lru_cache(maxsize=128)(msgspec.inspect.type_info)
 
 
 def explain(error: Exception, kind: type | None = None) -> str:

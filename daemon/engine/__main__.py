@@ -1,31 +1,31 @@
-"""The engine child: `python -I -m glmd.daemon.engine FD`, FD being its end of the socket pair."""
+"""The engine child: `python -I -m glmd.daemon.engine FD PAGE`, its end of the socket pair and the
+page in which it says what plugin's code it is in."""
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
 import socket
 import sys
 import time
 import traceback
 
+from glmd import process
 from glmd.daemon.engine.inbox import Inbox
 from glmd.daemon.engine.loader import Loaded, load_backend
 from glmd.daemon.engine.loop import Loop
 from glmd.daemon.engine.messages import Broken, Load, Loading, Ready
 from glmd.daemon.engine.outbox import Outbox
+from glmd.daemon.engine.plugins import Plugins
 from glmd.daemon.native._engine import CancelFlag, Want
+from glmd.daemon.plugins.breadcrumb import Breadcrumb
 from glmd.errors import Code, GlmdError
-
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 # Seconds between two Loading events.
 LOADING_INTERVAL = 0.1
 
 
-def main(fd: int) -> None:
-    _tie_to_parent()
+def main(fd: int, page: int) -> None:
+    process.tie_to_parent()
     connection = socket.socket(fileno=fd)
     inbox = Inbox(CancelFlag())
     outbox = Outbox(connection)
@@ -40,16 +40,7 @@ def main(fd: int) -> None:
         return
     outbox.put(_ready(load, loaded))
     outbox.flush()
-    Loop(loaded.backend, inbox, outbox).run()
-
-
-def _tie_to_parent() -> None:
-    """This process lives as long as its parent. The end of the stream says so first; the kernel
-    makes it true even when Python is stuck. Signals to a whole group of processes (a service being
-    stopped) are for the parent to act on."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Loop(loaded.backend, inbox, outbox, Plugins(Breadcrumb(page), load.plugin_memory)).run()
 
 
 def _load(load: Load, outbox: Outbox) -> Loaded | None:
@@ -98,7 +89,7 @@ def _ready(load: Load, loaded: Loaded) -> Ready:
 if __name__ == "__main__":
     status = 1
     try:
-        main(int(sys.argv[1]))
+        main(int(sys.argv[1]), int(sys.argv[2]))
         status = 0
     except BaseException:
         traceback.print_exc()

@@ -12,6 +12,8 @@ from glmd.daemon.engine.inbox import Inbox
 from glmd.daemon.engine.messages import (
     AnyCommand,
     Cancel,
+    Forget,
+    Import,
     Logprob,
     Prefilled,
     PromptLogprobs,
@@ -20,9 +22,11 @@ from glmd.daemon.engine.messages import (
     Stop,
     Submit,
     Token,
+    Vocabulary,
 )
 from glmd.daemon.engine.outbox import Outbox
 from glmd.daemon.engine.pace import Pace
+from glmd.daemon.engine.plugins import Plugins
 from glmd.daemon.engine.sampling import Chain, logprob
 from glmd.daemon.engine.scheduler import Call, Work, plan, reusable
 from glmd.daemon.engine.sequence import Request, Sequence
@@ -46,13 +50,14 @@ class Loop:
     """Serves requests on one backend until it is told to stop. Runs in the main thread, which
     alone calls the backend."""
 
-    def __init__(self, backend: Backend, inbox: Inbox, outbox: Outbox) -> None:
+    def __init__(self, backend: Backend, inbox: Inbox, outbox: Outbox, plugins: Plugins) -> None:
         self._backend = backend
         self._can = backend.capabilities
         self._context = backend.info.max_seq
         self._vocab = backend.info.vocab
         self._inbox = inbox
         self._outbox = outbox
+        self._plugins = plugins
         self._slots = Slots(self._can.slots)
         self._pace = Pace()
         self._requests: dict[int, Request] = {}
@@ -91,6 +96,8 @@ class Loop:
                 self._accept(command)
             except Exception as error:
                 self._outbox.put(failed(command.id, error))
+        elif isinstance(command, Vocabulary | Import | Forget):
+            self._plugins.obey(command)
         elif isinstance(command, Cancel) and command.id in self._requests:
             request = self._requests[command.id]
             for sequence in [s for s in request.sequences if command.choice in {None, s.choice}]:
@@ -101,7 +108,14 @@ class Loop:
         check(submit, vocab=self._vocab, context=self._context, outputs=outputs)
         request = Request(submit)
         for choice, forced in submit.choices:
-            chain = Chain(submit, choice, vocab=self._vocab, outputs=outputs)
+            chain = Chain(
+                submit,
+                choice,
+                vocab=self._vocab,
+                outputs=outputs,
+                samplers=self._plugins.samplers(submit.plugins),
+                vocab_bytes=self._plugins.vocab_bytes,
+            )
             request.sequences.append(Sequence(request, choice, forced, chain, self._context))
         self._requests[request.id] = request
         self._waiting.extend(request.sequences)
@@ -221,7 +235,8 @@ class Loop:
             return
         token, scored = sequence.chain.sample(result, sequence.history[: sequence.length])
         finish = sequence.append(token)
-        self._tokens.append(Token(id, choice, token, finish, scored))
+        states = [] if finish else sequence.chain.states()
+        self._tokens.append(Token(id, choice, token, finish, scored, states))
         if finish:
             self._end(sequence)
 

@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+from glmd.discovery import Source
 from glmd.wire.sampling import Stage
 
 
@@ -22,7 +23,8 @@ class Load(Command, tag="load", frozen=True):
     """First command. `model`: checkpoint folder, packed file or bmodel. `mode`: f16, int8, int4, or
     "" for the model's own. `context`: positions a slot holds, 0 for the model's own. `slots`,
     `threads`: 0 for automatic. `sharing`: children that are loading at the same time and divide the
-    machine's free memory among them."""
+    machine's free memory among them. `plugin_memory`: bytes that plugins may add, 0 for any number.
+    """
 
     model: str
     backend: str
@@ -33,6 +35,26 @@ class Load(Command, tag="load", frozen=True):
     sharing: int = 1
     devices: list[int] = []
     simulate: bool = False
+    plugin_memory: int = 0
+
+
+class Vocabulary(Command, tag="vocabulary", frozen=True):
+    """The bytes that each id adds to a text, for plugins. Sent before the first of them."""
+
+    table: list[bytes]
+
+
+class Import(Command, tag="import", frozen=True):
+    """Have a plugin ready under this number. Sent before the first request that names it."""
+
+    number: int
+    source: Source
+
+
+class Forget(Command, tag="forget", frozen=True):
+    """No request names this plugin any more."""
+
+    number: int
 
 
 class Submit(Command, tag="submit", frozen=True):
@@ -40,7 +62,9 @@ class Submit(Command, tag="submit", frozen=True):
 
     `choices`: for each answer the index and the tokens it has already given: those are forced
     through decode without being sent again. `stop_ids` end an answer (finish "stop", and the id is
-    sent as the last token). `logprobs`: None, or how many alternatives.
+    sent as the last token). `logprobs`: None, or how many alternatives. `plugins`: the number of
+    the plugin whose sampler a stage's name means. `states`: of a choice, those that came with its
+    last token.
     """
 
     id: int
@@ -52,6 +76,8 @@ class Submit(Command, tag="submit", frozen=True):
     max_tokens: int
     logprobs: int | None = None
     prompt_logprobs: bool = False
+    plugins: dict[str, int] = {}
+    states: dict[int, list[bytes]] = {}
 
 
 class Cancel(Command, tag="cancel", frozen=True):
@@ -65,7 +91,7 @@ class Stop(Command, tag="stop", frozen=True):
     """Unload and exit."""
 
 
-AnyCommand = Load | Submit | Cancel | Stop
+AnyCommand = Load | Vocabulary | Import | Forget | Submit | Cancel | Stop
 
 
 class Event(msgspec.Struct, tag_field="op", frozen=True, omit_defaults=True):
@@ -126,13 +152,15 @@ class PromptLogprobs(Event, tag="prompt_logprobs", frozen=True):
 
 class Token(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     """One sampled token. `finish`: set on a choice's last one. A choice that may give no token at
-    all (max_tokens 0) finishes with token -1."""
+    all (max_tokens 0) finishes with token -1. `states`: what the plugin stages need to go on behind
+    it in another process, in their order; none where there are no such stages."""
 
     id: int
     choice: int
     token: int
     finish: Literal["stop", "length"] | None = None
     logprob: Logprob | None = None
+    states: list[bytes] = []
 
 
 class Step(Event, tag="step", frozen=True):

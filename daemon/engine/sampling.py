@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from itertools import groupby
-from typing import Any, Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 import numpy as np
@@ -15,7 +14,8 @@ from numpy.typing import NDArray
 from glmd.daemon.engine.messages import Logprob, Submit
 from glmd.daemon.engine.stages import BUILTIN, is_greedy
 from glmd.daemon.native._engine import Result, SamplerChain, Want, draw, top_logprobs
-from glmd.errors import Code, EngineFailed, InvalidRequest
+from glmd.errors import EngineFailed, InvalidRequest
+from glmd.plugin_stage import PluginStage
 from glmd.sampler import Sampler, SamplerContext
 from glmd.wire.sampling import Stage
 
@@ -26,6 +26,14 @@ class Segment(Protocol):
     def apply(
         self, logits: NDArray[np.float32], history: NDArray[np.int32], index: int
     ) -> None: ...
+
+
+class PluginSampler(NamedTuple):
+    """A plugin's sampler as a chain gets it: whose it is, and what to enter around its code."""
+
+    sampler: Sampler
+    plugin: str = ""
+    watch: AbstractContextManager[object] | None = None
 
 
 class Chain:
@@ -42,7 +50,7 @@ class Chain:
         *,
         vocab: int,
         outputs: Collection[Want],
-        samplers: Mapping[str, Sampler] = {},
+        samplers: Mapping[str, PluginSampler] = {},
         vocab_bytes: Sequence[bytes] = (),
     ) -> None:
         """`vocab`: length of a logits row. `outputs`: what the backend can give. `samplers`: the
@@ -54,7 +62,7 @@ class Chain:
         self._prompt_length = len(submit.prompt)
         self._logprobs = submit.logprobs
         self._accepted = self._prompt_length
-        self._accepts: list[Callable[[int], None]] = []
+        self._plugins: list[PluginStage] = []
         self.want = _want(submit, outputs)
         context = SamplerContext(
             vocab, frozenset(submit.stop_ids), submit.seed, choice, self._prompt_length, vocab_bytes
@@ -63,6 +71,7 @@ class Chain:
         if self.want is Want.logits:
             for stages in _cut(submit.stages):
                 self._segments.append(self._segment(stages, context, samplers))
+        self._take_up(submit, choice)
 
     def sample(self, result: Result, history: NDArray[np.int32]) -> tuple[int, Logprob | None]:
         """The next token, and its log-probability if those were asked for.
@@ -87,14 +96,42 @@ class Chain:
         if logits is None:
             raise ValueError("the backend gave no logits although they were asked for")
         for token in history[self._accepted :].tolist():
-            for accept in self._accepts:
-                accept(token)
+            self._accept(token)
         self._accepted = len(history)
         model = logits if self._logprobs is None else logits.copy()
         for segment in self._segments:
             segment.apply(logits, history, index)
         token = draw(logits, seed=self._seed, choice=self._choice, index=index)
+        if self._plugins:
+            self._accept(token)
+            self._accepted += 1
         return token, None if self._logprobs is None else logprob(model, token, self._logprobs)
+
+    def states(self) -> list[bytes]:
+        """What the plugin stages need to go on behind the token that was last sampled; none where
+        the history is enough for all of them."""
+        if not any(stage.saves for stage in self._plugins):
+            return []
+        return [stage.save() for stage in self._plugins]
+
+    def _take_up(self, submit: Submit, choice: int) -> None:
+        """Put the plugin stages where they were behind the tokens that are forced. Those without a
+        saved state accept these tokens one by one."""
+        saved = submit.states.get(choice)
+        if saved is None:
+            return
+        forced = dict(submit.choices)[choice]
+        for stage, state in zip(self._plugins, saved, strict=True):
+            if stage.saves:
+                stage.load(state)
+            else:
+                for token in forced:
+                    stage.accept(token)
+        self._accepted += len(forced)
+
+    def _accept(self, token: int) -> None:
+        for stage in self._plugins:
+            stage.accept(token)
 
     def _draw_candidate(self, result: Result, index: int) -> int:
         with np.errstate(divide="ignore"):
@@ -106,7 +143,7 @@ class Chain:
         self,
         stages: list[tuple[int, Stage]],
         context: SamplerContext,
-        samplers: Mapping[str, Sampler],
+        samplers: Mapping[str, PluginSampler],
     ) -> Segment:
         first, stage = stages[0]
         if stage.name in BUILTIN:
@@ -125,59 +162,17 @@ class Chain:
                 f"There is no sampler stage {stage.name!r}.",
                 hint=f"The built-in ones are {', '.join(BUILTIN)}.",
             )
-        plugin = PluginStage(
-            samplers[stage.name], stage.params, msgspec.structs.replace(context, stage=first)
-        )
-        self._accepts.append(plugin.accept)
-        return plugin
-
-
-class PluginStage:
-    """A plugin's sampler at work on one answer. What goes wrong in it is EngineFailed with the
-    plugin's name, unless the sampler says that the request is at fault: InvalidRequest."""
-
-    def __init__(self, sampler: Sampler, params: dict[str, Any], context: SamplerContext) -> None:
-        self._name = sampler.name
-        with self._blamed("did not start"):
-            self._state = sampler.start(msgspec.convert(params, sampler.Params), context)
-        self._accept: Callable[[int], None] | None = getattr(self._state, "accept", None)
-
-    def apply(self, logits: NDArray[np.float32], history: NDArray[np.int32], index: int) -> None:
-        _require_finite_maximum(logits)
-        view = history.view()
-        view.flags.writeable = False
-        with self._blamed(f"failed at token {index}"):
-            self._state.apply(logits, view)
-            _require_finite_maximum(logits)
-
-    def accept(self, token: int) -> None:
-        if self._accept is not None:
-            with self._blamed(f"did not accept token {token}"):
-                self._accept(token)
-
-    @contextmanager
-    def _blamed(self, what: str) -> Iterator[None]:
-        try:
-            yield
-        except InvalidRequest:
-            raise
-        except (Exception, SystemExit) as error:
-            raise EngineFailed(
-                f"The sampler {self._name!r} {what}: {type(error).__name__}: {error}",
-                code=Code.PLUGIN_ERROR,
-                plugin=self._name,
-            ) from error
+        sampler, plugin, watch = samplers[stage.name]
+        context = msgspec.structs.replace(context, stage=first)
+        made = PluginStage(sampler, stage.params, context, plugin=plugin, watch=watch)
+        self._plugins.append(made)
+        return made
 
 
 def logprob(logits: NDArray[np.float32], token: int, k: int) -> Logprob:
     """How likely `token` and the `k` most likely ids are under `logits`, float32 [vocab]. Raises
     ValueError when a logit is NaN or +inf, or when none is finite."""
     return Logprob(*top_logprobs(logits, token, k))
-
-
-def _require_finite_maximum(logits: NDArray[np.float32]) -> None:
-    if not math.isfinite(logits.max()):  # NaN wins every comparison of max
-        raise ValueError("a logit is NaN or +inf, or none is left above -inf")
 
 
 def _want(submit: Submit, outputs: Collection[Want]) -> Want:

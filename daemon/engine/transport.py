@@ -1,4 +1,4 @@
-"""Frames on the socket pair between core and engine child: 4 bytes of length, then msgpack."""
+"""Frames on the socket pair between core and a child of its: 4 bytes of length, then msgpack."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from glmd.daemon.engine.messages import AnyCommand, AnyEvent, Command, Event
+from glmd.daemon.engine.messages import AnyCommand, AnyEvent
 
 _LENGTH = struct.Struct(">I")
 # Far above what the longest prompt needs: a length beyond it means the stream is out of step.
@@ -22,7 +22,7 @@ class FramingError(Exception):
     """The bytes on the socket pair are not frames of this build."""
 
 
-def encode(message: Command | Event) -> bytearray:
+def encode(message: msgspec.Struct) -> bytearray:
     frame = bytearray(_LENGTH.size)
     _encoder.encode_into(message, frame, _LENGTH.size)
     _LENGTH.pack_into(frame, 0, len(frame) - _LENGTH.size)

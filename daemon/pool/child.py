@@ -1,4 +1,4 @@
-"""An engine child seen from the core: its process, its socket, its log."""
+"""A child seen from the core, engine or plugin host: its process, its socket, its log."""
 
 from __future__ import annotations
 
@@ -9,42 +9,57 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
+
+import msgspec
 
 from glmd.daemon.engine import transport
-from glmd.daemon.engine.messages import AnyEvent, Command
 
-log = logging.getLogger("glmd.engine")
+log = logging.getLogger("glmd.child")
 
-COMMAND = [sys.executable, "-I", "-u", "-X", "faulthandler", "-m", "glmd.daemon.engine"]
+COMMAND = [sys.executable, "-I", "-u", "-X", "faulthandler", "-m"]
 
 # A line of a child's output beyond this is cut into pieces.
 MAX_LINE = 8192
 
 
-class ChildListener(Protocol):
+E = TypeVar("E")
+E_contra = TypeVar("E_contra", contravariant=True)
+
+
+class ChildListener(Protocol[E_contra]):
     """Called on the event loop. `gone` is the last call."""
 
-    def happened(self, event: AnyEvent) -> None: ...
+    def happened(self, event: E_contra) -> None: ...
 
     def gone(self, how: str) -> None:
         """The process has ended; `how` says by what, as in "was killed by SIGKILL"."""
 
 
-class Child:
-    """A running `python -m glmd.daemon.engine`. All calls return at once.
+class Child(Generic[E]):
+    """A running `python -m MODULE FD`, which reads commands from its socket and writes events to
+    it. All calls return at once.
 
     It must be created in the main thread: the child asks the kernel to be killed when its parent
     dies, and Linux takes the thread that started it for the parent.
     """
 
-    def __init__(self, name: str, listener: ChildListener) -> None:
-        """Raises OSError when the system has no room for another process."""
+    def __init__(
+        self,
+        name: str,
+        module: str,
+        decoder: transport.Decoder[E],
+        listener: ChildListener[E],
+        shared: Sequence[int] = (),
+    ) -> None:
+        """`name`: in the log. `shared`: descriptors that the child gets too, told to it as further
+        arguments. Raises OSError when the system has no room for another process."""
         self._name = name
         self._listener = listener
         self._loop = asyncio.get_running_loop()
-        self._decoder = transport.events()
+        self._decoder = decoder
         self._unsent = bytearray()
         self._line = b""
         with ExitStack() as undo:
@@ -55,12 +70,13 @@ class Child:
             undo.callback(os.close, output)
             os.set_blocking(output, False)
             try:
+                descriptors = [theirs.fileno(), *shared]
                 self._process = subprocess.Popen(
-                    [*COMMAND, str(theirs.fileno())],
+                    [*COMMAND, module, *map(str, descriptors)],
                     stdin=subprocess.DEVNULL,
                     stdout=their_output,
                     stderr=their_output,
-                    pass_fds=[theirs.fileno()],
+                    pass_fds=descriptors,
                     start_new_session=True,
                 )
             finally:
@@ -74,7 +90,7 @@ class Child:
         self._loop.add_reader(self._socket, self._receive)
         self._loop.add_reader(self._output, self._read_output)
 
-    def send(self, command: Command) -> None:
+    def send(self, command: msgspec.Struct) -> None:
         """Never waits; what the socket does not take now follows later."""
         idle = not self._unsent
         self._unsent += transport.encode(command)

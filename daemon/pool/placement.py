@@ -85,6 +85,7 @@ def _load(spec: PoolSpec, *, threads: int = 0, devices: list[int] | None = None)
         sharing=spec.replicas if spec.backend == "cpu" else 1,
         devices=devices or [],
         simulate=spec.simulate,
+        plugin_memory=spec.plugin_memory,
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from copy import copy
 
 from glmd.daemon.engine.messages import Ready
+from glmd.daemon.plugins.version import Version
 from glmd.daemon.pool.grammar import count
 from glmd.daemon.pool.job import Job, Listener
 from glmd.daemon.pool.placement import place
@@ -37,7 +38,8 @@ MAX_AFFINITIES = 1024
 class Pool:
     """All replicas of one model. Lives on the event loop and never blocks it.
 
-    `on_change` is called with "replicas", "model" or "queue" when facts about those have changed.
+    `on_change` is called with "replicas", "model" or "queue" when facts about those have changed,
+    `on_blame` with a plugin in whose code a request failed, or an engine died (`crashed`).
     Raises InvalidRequest when the replicas cannot be laid out as the spec asks.
     """
 
@@ -46,11 +48,13 @@ class Pool:
         spec: PoolSpec,
         *,
         on_change: Callable[[str], None],
+        on_blame: Callable[[Version, str, bool], None] = lambda version, what, crashed: None,
         timeouts: Timeouts | None = None,
     ) -> None:
         placement = place(spec)
         self.placement = placement.reason
         self._on_change = on_change
+        self._on_blame = on_blame
         self._queue: FairQueue[Ticket] = FairQueue(spec.max_queue)
         self._affinities: OrderedDict[str, Replica] = OrderedDict()
         self._ids = itertools.count(1)
@@ -61,7 +65,7 @@ class Pool:
         self._idle.set()
         self._timer: asyncio.TimerHandle | None = None
         self._replicas = [
-            Replica(i, load, timeouts or Timeouts(), self, spec.name)
+            Replica(i, load, timeouts or Timeouts(), self, spec.name, spec.vocabulary)
             for i, load in enumerate(placement.loads)
         ]
 
@@ -141,7 +145,8 @@ class Pool:
         """Start those whose turn it is, as long as there are slots for them. Nobody overtakes, or
         a request for many answers would never find that many slots."""
         while ticket := self._queue.first():
-            if self.model and (error := _misfit(ticket.job, self.model)):
+            error = ticket.job.lost or (_misfit(ticket.job, self.model) if self.model else None)
+            if error is not None:
                 self._queue.pop()
                 ticket.failed(error)
                 continue
@@ -179,6 +184,14 @@ class Pool:
             self._seconds += 0.2 * (seconds - self._seconds)
         self._dispatch()
         self._on_change("queue")
+
+    def blame(self, version: Version, what: str, *, crashed: bool) -> None:
+        self._on_blame(version, what, crashed)
+
+    def retired(self, version: Version) -> None:
+        """No new request will name this version of a plugin."""
+        for replica in self._replicas:
+            replica.take_back_plugins()
 
     def state_changed(self, replica: Replica) -> None:
         if not any(r.state in {"loading", "restarting"} for r in self._replicas):

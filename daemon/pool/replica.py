@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 from typing import Literal, Protocol
 
 import psutil
 from msgspec.structs import replace
 
 from glmd.control import command
+from glmd.daemon.engine import transport
 from glmd.daemon.engine.messages import (
     AnyEvent,
     Broken,
@@ -25,9 +27,11 @@ from glmd.daemon.engine.messages import (
     Step,
     Stop,
 )
+from glmd.daemon.plugins.version import Version
 from glmd.daemon.pool.child import Child
 from glmd.daemon.pool.deaths import Deaths
 from glmd.daemon.pool.grammar import count
+from glmd.daemon.pool.pins import Pins
 from glmd.daemon.pool.spec import Timeouts
 from glmd.daemon.pool.ticket import Ticket
 from glmd.errors import Code, EngineFailed, GlmdError, from_wire
@@ -45,13 +49,22 @@ class ReplicaOwner(Protocol):
         """There are slots again. `seconds`: how long the request took that has ended, if one
         has."""
 
+    def blame(self, version: Version, what: str, *, crashed: bool) -> None:
+        """A request has failed in this plugin's code, or the engine died in it."""
+
 
 class Replica:
     """Keeps an engine child alive. When it dies the next one gets its requests, with the tokens
     they have already given; when it dies too often they fail, and so does the replica."""
 
     def __init__(
-        self, index: int, load: Load, timeouts: Timeouts, owner: ReplicaOwner, daemon: str
+        self,
+        index: int,
+        load: Load,
+        timeouts: Timeouts,
+        owner: ReplicaOwner,
+        daemon: str,
+        vocabulary: Sequence[bytes] = (),
     ) -> None:
         self.index = index
         self.state: State = "loading"
@@ -62,7 +75,9 @@ class Replica:
         self._timeouts = timeouts
         self._owner = owner
         self._daemon = daemon
-        self._child: Child | None = None
+        self._vocabulary = vocabulary
+        self._child: Child[AnyEvent] | None = None
+        self._pins: Pins | None = None
         self._gone = asyncio.Event()
         self._tickets: dict[int, Ticket] = {}
         self._deaths = Deaths()
@@ -93,7 +108,8 @@ class Replica:
             self._heard = time.monotonic()
         self._tickets[ticket.id] = ticket
         ticket.started = ticket.started or time.monotonic()
-        if self._child:
+        if self._child and self._pins:
+            self._pins.give(self._child, ticket.job.plugins.values())
             self._child.send(ticket.command())
 
     def cancel(self, ticket: Ticket, choice: int | None) -> None:
@@ -114,7 +130,15 @@ class Replica:
         if not ticket.answers and self._tickets.pop(ticket.id, None) is not None:
             self._served += 1
             seconds = time.monotonic() - ticket.started
+            if ticket.job.plugins:
+                self.take_back_plugins()
         self._owner.freed(seconds)
+
+    def take_back_plugins(self) -> None:
+        """Have the child forget plugins that nothing here needs any more."""
+        if self._child and self._pins:
+            needed = [v for t in self._tickets.values() for v in t.job.plugins.values()]
+            self._pins.take_back(self._child, needed)
 
     # -- the child -----------------------------------------------------------------------------
 
@@ -123,7 +147,14 @@ class Replica:
         self.progress = (0, 0)
         self._gone.clear()
         try:
-            self._child = Child(f"engine {self.index}", self)
+            self._pins = Pins(self._vocabulary)
+            self._child = Child(
+                f"engine {self.index}",
+                "glmd.daemon.engine",
+                transport.events(),
+                self,
+                shared=[self._pins.page.fd],
+            )
         except OSError as error:
             asyncio.get_running_loop().call_soon(self.gone, f"could not be started: {error}")
             return
@@ -149,6 +180,10 @@ class Replica:
         for ticket in list(self._tickets.values()):
             ticket.works()
         if self._child is None or self.state in {"failed", "stopped"}:
+            return
+        if self._pins and (culprit := self._pins.stuck(self._timeouts.plugin)):
+            log.error("Engine %d does not come out of the plugin %s.", self.index, culprit.name)
+            self._child.kill()
             return
         limit = self._patience()
         if limit is not None and time.monotonic() - self._heard > limit:
@@ -186,6 +221,9 @@ class Replica:
                 ticket.failed(
                     from_wire(event.code, event.message, hint=event.hint, plugin=event.plugin)
                 )
+                for version in set(ticket.job.plugins.values()):
+                    if version.name == event.plugin:
+                        self._owner.blame(version, event.message, crashed=False)
                 self._settle(ticket)
         elif isinstance(event, Report):
             self._report = event
@@ -209,15 +247,22 @@ class Replica:
         self._give_up(from_wire(event.code, event.message, hint=event.hint))
 
     def gone(self, how: str) -> None:
-        self._child = None
+        culprit = self._pins.culprit() if self._pins else None
+        if self._pins:
+            self._pins.page.close()
+        self._child = self._pins = None
         self._gone.set()
         if self.state not in {"failed", "stopped"}:
-            self._died(how)
+            self._died(how, culprit)
 
-    def _died(self, how: str) -> None:
+    def _died(self, how: str, culprit: Version | None) -> None:
         requests = count(self.running, "request", "was")
         log.warning("Engine %d %s; %s on it.", self.index, how, requests)
-        if self._deaths.died(time.monotonic()):
+        if culprit:
+            # It will not be run again, so this death says nothing about the next child.
+            what = f"The engine {how} in code of the plugin {culprit.name}."
+            self._owner.blame(culprit, what, crashed=True)
+        elif self._deaths.died(time.monotonic()):
             self._give_up(
                 EngineFailed(
                     f"Engine {self.index} {how}, once too often.",
@@ -227,10 +272,28 @@ class Replica:
                 )
             )
             return
+        self._fail_unrepeatable(how)
         for ticket in self._tickets.values():
             ticket.interrupted()
         self._become("restarting")
         self.start()
+
+    def _fail_unrepeatable(self, how: str) -> None:
+        """End the requests that another child must not, or cannot, go on with."""
+        for ticket in list(self._tickets.values()):
+            error = ticket.job.lost
+            version = ticket.job.unrepeatable
+            if error is None and version and ticket.begun:
+                error = EngineFailed(
+                    f"Engine {self.index} {how}, and an answer of the plugin {version.name} cannot "
+                    "be taken up again.",
+                    hint="Ask again.",
+                    code=Code.ENGINE_DIED,
+                    plugin=version.name,
+                )
+            if error is not None:
+                del self._tickets[ticket.id]
+                ticket.failed(error)
 
     def _give_up(self, error: GlmdError) -> None:
         log.error("Engine %d is given up: %s", self.index, error.message)
@@ -272,7 +335,7 @@ def _device(facts: dict[str, float]) -> DeviceStatus:
     )
 
 
-def _resident(child: Child | None) -> int:
+def _resident(child: Child[AnyEvent] | None) -> int:
     try:
         return int(psutil.Process(child.pid).memory_info().rss) if child else 0
     except psutil.Error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -13,7 +14,8 @@ class PoolSpec(msgspec.Struct, frozen=True, kw_only=True):
     """`name`: the daemon's. `backend`: "cpu" or "bm1684x". `mode`: f16, int8, int4, or None for the
     model's own. `context`, `slots`, `threads`: 0 for automatic; `threads` is for all replicas
     together. `replicas`: on the CPU; on cards it follows from `devices`. `max_queue`: requests that
-    may wait.
+    may wait. `vocabulary`: the bytes that each id adds to a text, and `plugin_memory`: the bytes of
+    memory that plugins may add to an engine child, 0 for any number.
     """
 
     model: Path
@@ -27,13 +29,17 @@ class PoolSpec(msgspec.Struct, frozen=True, kw_only=True):
     devices: list[int] = []
     simulate: bool = False
     max_queue: int = 64
+    vocabulary: Sequence[bytes] = ()
+    plugin_memory: int = 0
 
 
 class Timeouts(msgspec.Struct, frozen=True):
     """Seconds of silence after which an engine child counts as stuck: while it loads, while it has
-    a prompt to prefill, while it only decodes. `stop`: how long it may take to leave when asked."""
+    a prompt to prefill, while it only decodes, while it is in a plugin's code. `stop`: how long it
+    may take to leave when asked."""
 
     load: float = 600.0
     prefill: float = 120.0
     decode: float = 30.0
+    plugin: float = 5.0
     stop: float = 1.0

@@ -26,6 +26,7 @@ class Ticket:
         self.id = id
         self.job = job
         self.answers: dict[int, list[int]] = {choice: [] for choice in range(job.n)}
+        self._states: dict[int, list[bytes]] = {}  # of plugin stages, behind the last token
         self.started = 0.0  # when it left the queue, monotonic seconds
         self._listener = listener
         self._owner = owner
@@ -63,6 +64,8 @@ class Ticket:
             max_tokens=job.max_tokens,
             logprobs=job.logprobs,
             prompt_logprobs=job.prompt_logprobs and not self._scored,
+            plugins={name: version.number for name, version in job.plugins.items()},
+            states={c: self._states[c] for c in self.answers if c in self._states},
         )
 
     def drop(self, choice: int | None) -> bool:
@@ -72,6 +75,11 @@ class Ticket:
             self.answers.clear()
             return had
         return self.answers.pop(choice, None) is not None
+
+    @property
+    def begun(self) -> bool:
+        """Whether any token has been given: from there on an answer must not be contradicted."""
+        return any(self.answers.values()) or len(self.answers) < self.job.n
 
     def interrupted(self) -> None:
         """The child that had the request is gone; another one will replay it."""
@@ -98,6 +106,8 @@ class Ticket:
             del self.answers[token.choice]
         else:
             tokens.append(token.token)
+            if token.states:
+                self._states[token.choice] = token.states
         self._tell(self._listener.token, token)
 
     def failed(self, error: GlmdError) -> None:

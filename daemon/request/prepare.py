@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from glmd.chat import Message
 from glmd.daemon.chat.answer import AnswerParser
 from glmd.daemon.chat.conversation import check_conversation
 from glmd.daemon.chat.prompt import Prompt, fit, render
+from glmd.daemon.plugins.version import Offer
 from glmd.daemon.pool.job import Job
 from glmd.daemon.request.choice import Choice
 from glmd.daemon.request.pool import Model
@@ -35,8 +36,10 @@ def prepare_chat(
     request: Chat,
     history: Sequence[Message],
     principal: str,
+    plugins: Mapping[str, Offer] = {},
 ) -> Prepared:
-    """`history`: what the session holds before the request's own messages. Raises InvalidRequest,
+    """`history`: what the session holds before the request's own messages. `plugins`: the samplers
+    that it may name. Raises InvalidRequest,
     ContextOverflow or Unsupported."""
     messages = [*history, *request.messages]
     check_conversation(messages, request.tools, kept=len(history))
@@ -52,11 +55,15 @@ def prepare_chat(
     )
     tools = [tool.name for tool in request.tools]
     choices = [Choice(tokenizer, request.stop, AnswerParser(tools)) for _ in range(request.n)]
-    return _prepared(tokenizer, model, request, prompt, choices, principal)
+    return _prepared(tokenizer, model, request, prompt, choices, principal, plugins)
 
 
 def prepare_complete(
-    tokenizer: Tokenizer, model: Model, request: Complete, principal: str
+    tokenizer: Tokenizer,
+    model: Model,
+    request: Complete,
+    principal: str,
+    plugins: Mapping[str, Offer] = {},
 ) -> Prepared:
     """A text is put behind `[gMASK] sop`, as every text that ChatGLM3 was trained on; ids are taken
     as they are. Either is then continued without roles. Raises InvalidRequest, ContextOverflow or
@@ -74,7 +81,7 @@ def prepare_complete(
         )
     continues = any(map(tokenizer.bytes_of, ids))
     choices = [Choice(tokenizer, request.stop, None, continues=continues) for _ in range(request.n)]
-    return _prepared(tokenizer, model, request, Prompt(ids), choices, principal)
+    return _prepared(tokenizer, model, request, Prompt(ids), choices, principal, plugins)
 
 
 def _prepared(
@@ -84,6 +91,7 @@ def _prepared(
     prompt: Prompt,
     choices: list[Choice],
     principal: str,
+    plugins: Mapping[str, Offer],
 ) -> Prepared:
     scores = isinstance(request, Complete) and request.prompt_logprobs
     if (scores or request.logprobs is not None) and "logits" not in model.outputs:
@@ -92,7 +100,11 @@ def _prepared(
             hint="Leave logprobs out, or load a model whose lm_head gives logits.",
         )
     sampling = resolve(
-        request.sampling, model.outputs, vocab=model.vocab, breakers=dry_breakers(tokenizer)
+        request.sampling,
+        model.outputs,
+        vocab=model.vocab,
+        breakers=dry_breakers(tokenizer),
+        plugins=plugins,
     )
     # The last token of a full context is never computed, so it needs no position.
     room = model.context - len(prompt.ids) + 1
@@ -107,6 +119,7 @@ def _prepared(
         prompt_logprobs=scores,
         principal=principal,
         affinity=(request.session or "") if isinstance(request, Chat) else "",
+        plugins={s.name: plugins[s.name].version for s in sampling.stages if s.name in plugins},
     )
     return Prepared(job, prompt.dropped, choices)
 

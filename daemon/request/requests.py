@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from glmd.daemon.chat.conversation import check_conversation
 from glmd.daemon.chat.prompt import join, render
+from glmd.daemon.plugins.version import Offer
 from glmd.daemon.request.outlet import Outlet
 from glmd.daemon.request.pool import Pool
 from glmd.daemon.request.running import Running
@@ -19,14 +20,24 @@ from glmd.wire.requests import Chat, Complete, Tokenize
 class Requests:
     """Lives on the event loop, and leaves long work to threads."""
 
-    def __init__(self, tokenizer: Tokenizer, pool: Pool, sessions: SessionStore) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        pool: Pool,
+        sessions: SessionStore,
+        samplers: Callable[[], Mapping[str, Offer]] = dict,
+    ) -> None:
+        """`samplers`: those of plugins that a request may name now."""
+        self._samplers = samplers
         self._tokenizer = tokenizer
         self._pool = pool
         self._sessions = sessions
 
     def start(self, request: Chat | Complete, principal: str, outlet: Outlet) -> Running:
         """Begin to answer. Whatever is wrong is told to the outlet, never raised."""
-        return Running(self._tokenizer, self._pool, self._sessions, request, principal, outlet)
+        return Running(
+            self._tokenizer, self._pool, self._sessions, self._samplers, request, principal, outlet
+        )
 
     async def tokenize(self, request: Tokenize) -> tuple[list[int], list[str]]:
         """(ids, pieces) of a text as it is, or of the prompt that messages and tools make. Raises

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 
 import msgspec
 
+from glmd.daemon.plugins.version import Offer
 from glmd.daemon.request.generation import Generation
 from glmd.daemon.request.outlet import Outlet
 from glmd.daemon.request.pool import Model, Pool
@@ -37,6 +38,7 @@ class Running:
         tokenizer: Tokenizer,
         pool: Pool,
         sessions: SessionStore,
+        samplers: Callable[[], Mapping[str, Offer]],
         request: Chat | Complete,
         principal: str,
         outlet: Outlet,
@@ -45,6 +47,7 @@ class Running:
         self._tokenizer = tokenizer
         self._pool = pool
         self._sessions = sessions
+        self._samplers = samplers
         self._request = request
         self._principal = principal
         self._outlet = outlet
@@ -143,14 +146,14 @@ class Running:
 
     async def _prepare(self, model: Model, turn: Turn | None) -> Prepared:
         """In a thread: the tokenizer takes a while over a long text, and lets go of the GIL."""
-        request = self._request
+        request, samplers = self._request, self._samplers()
         if isinstance(request, Complete):
             return await asyncio.to_thread(
-                prepare_complete, self._tokenizer, model, request, self._principal
+                prepare_complete, self._tokenizer, model, request, self._principal, samplers
             )
         history = turn.history if turn else []
         return await asyncio.to_thread(
-            prepare_chat, self._tokenizer, model, request, history, self._principal
+            prepare_chat, self._tokenizer, model, request, history, self._principal, samplers
         )
 
     async def _submit(self, prepared: Prepared, turn: Turn | None) -> Generation | None:

@@ -1,14 +1,18 @@
-"""Requests that are answered once, about text and about sessions."""
+"""Requests that are answered once, about text, plugins and sessions."""
 
 from __future__ import annotations
 
+from glmd.daemon.plugins.manager import Plugins
 from glmd.daemon.request.requests import Requests
 from glmd.daemon.sessions.store import SessionStore
 from glmd.errors import Unsupported
 from glmd.wire.replies import Detokenized, Ok, Reply, Session, Sessions, Tokens
+from glmd.wire.replies import Plugins as PluginList
 from glmd.wire.requests import (
     AnyRequest,
     Detokenize,
+    ListPlugins,
+    ReloadPlugins,
     SessionDelete,
     SessionGet,
     SessionList,
@@ -21,8 +25,9 @@ from glmd.wire.requests import (
 class Answers:
     """All requests but generations and those about the connection itself."""
 
-    def __init__(self, requests: Requests, sessions: SessionStore) -> None:
+    def __init__(self, requests: Requests, sessions: SessionStore, plugins: Plugins) -> None:
         self._requests = requests
+        self._plugins = plugins
         self._sessions = sessions
 
     async def answer(self, request: AnyRequest, principal: str) -> Reply:
@@ -34,6 +39,11 @@ class Answers:
                 return Tokens(id=id, tokens=tokens, pieces=pieces)
             case Detokenize(id=id, tokens=tokens):
                 return Detokenized(id=id, text=await self._requests.detokenize(tokens))
+            case ListPlugins(id=id):
+                return self._list_plugins(id)
+            case ReloadPlugins(id=id, plugin=plugin):
+                await self._plugins.reload(plugin)
+                return self._list_plugins(id)
             case SessionNew(id=id, title=title):
                 return Session(id=id, info=await sessions.create(principal, title))
             case SessionList(id=id, limit=limit, before=before):
@@ -49,3 +59,7 @@ class Answers:
                 await sessions.delete(principal, session)
                 return Ok(id=id)
         raise Unsupported(f"{type(request).__name__} is not answered here.")
+
+    def _list_plugins(self, request_id: str) -> PluginList:
+        plugins = self._plugins
+        return PluginList(id=request_id, plugins=plugins.infos(), stages=plugins.stages())

@@ -59,6 +59,23 @@ _OPTIONS = (
     click.option("--replicas", type=click.IntRange(1, 64), help="Copies of the model on the CPU."),
     click.option("--max-queue", type=click.IntRange(1, 65536), help="Requests that may wait."),
     click.option("--listen", metavar="ADDRESS", help="Serve tcp://host:port as well."),
+    click.option(
+        "--plugin-dir",
+        "plugin_dirs",
+        type=click.Path(),
+        multiple=True,
+        callback=lambda ctx, parameter, value: list(value) or None,
+        help="Another folder with plugins; may be repeated.",
+    ),
+    click.option(
+        "--plugin-memory",
+        type=click.IntRange(0),
+        metavar="MIB",
+        help="What plugins may add to an engine's memory; 0: anything.",
+    ),
+    click.option(
+        "--safe-mode/--no-safe-mode", default=None, help="No plugins but the built-in ones."
+    ),
     click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"])),
 )
 

@@ -214,6 +214,41 @@ class StatusReply(Reply, tag="status", kw_only=True, frozen=True):
     model_loads: int
 
 
+class PluginInfo(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One plugin. `state`: it serves; it could not be loaded; it must not be; its requests failed
+    too often, or it took an engine down. `error`: why, and where a newer content of the file could
+    not be loaded, why that one does not serve. `version` as the plugin says, `sha256` of its file,
+    `load_ms`: milliseconds that importing it took."""
+
+    name: str
+    state: Literal["loaded", "failed", "blocked", "quarantined"]
+    origin: Literal["built-in", "package", "file"]
+    path: str = ""
+    version: str = ""
+    sha256: str = ""
+    hooks: list[str] = []
+    samplers: list[str] = []
+    tools: list[str] = []
+    load_ms: float = 0.0
+    error: str = ""
+
+
+class StageInfo(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A stage that a request may name. `plugin`: whose it is, "" for a built-in one. `params`: JSON
+    schema of its parameters."""
+
+    name: str
+    plugin: str = ""
+    about: str = ""
+    params: dict[str, Any]
+    replayable: bool = True
+
+
+class Plugins(Reply, tag="plugins", kw_only=True, frozen=True):
+    plugins: list[PluginInfo]
+    stages: list[StageInfo]
+
+
 class Tokens(Reply, tag="tokens", frozen=True):
     tokens: list[int]
     pieces: list[str]
@@ -266,6 +301,7 @@ AnyReply = (
     | Ok
     | Event
     | StatusReply
+    | Plugins
     | Tokens
     | Detokenized
     | Session

@@ -115,6 +115,17 @@ class Status(Request, tag="status", frozen=True):
     pass
 
 
+class ListPlugins(Request, tag="plugins", frozen=True):
+    pass
+
+
+class ReloadPlugins(Request, tag="plugins_reload", kw_only=True, frozen=True):
+    """Look for plugins again. `plugin`: load this one anew also where it is the same as before,
+    which ends a quarantine."""
+
+    plugin: Annotated[str, msgspec.Meta(min_length=1, max_length=256)] | None = None
+
+
 class Tokenize(Request, tag="tokenize", kw_only=True, frozen=True):
     """Ids of a text, or of the prompt that `messages` (and `tools`) would make."""
 
@@ -160,6 +171,8 @@ AnyRequest = (
     | Attach
     | Subscribe
     | Status
+    | ListPlugins
+    | ReloadPlugins
     | Tokenize
     | Detokenize
     | SessionNew

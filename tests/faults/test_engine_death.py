@@ -162,7 +162,7 @@ async def test_a_crash_leaves_its_traces_in_the_log(
         said = {record.name: record.getMessage() for record in caplog.records}
         expected = "Engine 0 was killed by SIGSEGV; no requests were on it."
         assert said["glmd.daemon.pool.replica"] == expected
-        lines = [r.getMessage() for r in caplog.records if r.name == "glmd.engine"]
+        lines = [r.getMessage() for r in caplog.records if r.name == "glmd.child"]
         assert "engine 0: Fatal Python error: Segmentation fault" in lines
         await answers(pool, job(prompt(5)))
 

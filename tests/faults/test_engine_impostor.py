@@ -17,7 +17,7 @@ from glmd.errors import Code, EngineFailed
 
 PREAMBLE = """
     import os, socket, sys, time
-    core = socket.socket(fileno=int(sys.argv[1]))
+    core = socket.socket(fileno=int(sys.argv[2]))
     core.recv(65536)
 """
 
@@ -94,9 +94,9 @@ async def test_a_command_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) ->
 async def test_endless_lines_are_logged_in_pieces(
     impostor, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "glmd.engine")
+    caplog.set_level(logging.INFO, "glmd.child")
     impostor("print('x' * 1_000_000, end=''); sys.stdout.flush(); os._exit(1)")
     await fails_in_the_end()
-    lines = [record.getMessage() for record in caplog.records if record.name == "glmd.engine"]
+    lines = [record.getMessage() for record in caplog.records if record.name == "glmd.child"]
     assert sum(line.count("x") for line in lines) == 3_000_000
     assert max(map(len, lines)) < child.MAX_LINE + (1 << 17)

@@ -68,11 +68,13 @@ CORE = """
     import socket, subprocess, sys
     from glmd.daemon.engine import transport
     from glmd.daemon.engine.messages import Load, Prefilled, Ready, Submit
+    from glmd.daemon.plugins.breadcrumb import Breadcrumb
 
     ours, theirs = socket.socketpair()
+    fds = [theirs.fileno(), Breadcrumb.create().fd]
     child = subprocess.Popen(
-        [sys.executable, "-I", "-m", "glmd.daemon.engine", str(theirs.fileno())],
-        pass_fds=[theirs.fileno()], start_new_session=True,
+        [sys.executable, "-I", "-m", "glmd.daemon.engine", *map(str, fds)],
+        pass_fds=fds, start_new_session=True,
     )
     ours.sendall(transport.encode(Load(sys.argv[1], "cpu", "f16", slots=1, threads=1)))
     decoder = transport.events()

@@ -18,7 +18,9 @@ from glmd.daemon.engine.loader import load_backend
 from glmd.daemon.engine.loop import Loop
 from glmd.daemon.engine.messages import AnyEvent, Failed, Load, Step, Stop, Submit
 from glmd.daemon.engine.outbox import Outbox
+from glmd.daemon.engine.plugins import Plugins
 from glmd.daemon.native._engine import Backend, CancelFlag, EngineError
+from glmd.daemon.plugins.breadcrumb import Breadcrumb
 
 
 class Faulty:
@@ -65,7 +67,8 @@ def serve(model: Path) -> Iterator[Callable[..., list[AnyEvent]]]:
         load = Load(str(model), "cpu", "f16", slots=4, threads=1)
         backend = load_backend(load, lambda done, total: None).backend
         inbox = Inbox(CancelFlag())
-        loop = Loop(Faulty(backend, fault), inbox, Outbox(theirs))  # type: ignore[arg-type]
+        plugins = Plugins(Breadcrumb.create(), 0)
+        loop = Loop(Faulty(backend, fault), inbox, Outbox(theirs), plugins)  # type: ignore[arg-type]
         thread = threading.Thread(target=loop.run)
         thread.start()
         decoder = transport.events()

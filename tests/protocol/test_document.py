@@ -15,7 +15,7 @@ from glmd.daemon.server import connection, socket, stream
 from glmd.errors import Code
 from glmd.facts import DaemonFacts
 from glmd.wire import PROTOCOL_MAX, codec
-from glmd.wire.replies import AnyReply, Call, StatusReply, Text, ToolResult
+from glmd.wire.replies import AnyReply, Call, Plugins, StatusReply, Text, ToolResult
 from glmd.wire.requests import AnyRequest, Chat, Complete, Generation
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
@@ -24,6 +24,7 @@ SECTIONS = dict(re.findall(r"^### (.+?)\n(.*?)(?=^##)", DOCUMENT, re.MULTILINE |
 
 TITLES: dict[type, str] = {
     StatusReply: "status (reply)",
+    Plugins: "plugins (reply)",
     Text: "text (content)",
     Call: "tool_call (content)",
     ToolResult: "tool_result (content)",

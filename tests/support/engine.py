@@ -28,6 +28,7 @@ from glmd.daemon.engine.messages import (
     Submit,
     Token,
 )
+from glmd.daemon.plugins.breadcrumb import Breadcrumb
 from glmd.wire.sampling import Stage
 
 GREEDY = [Stage("top_k", {"k": 1})]
@@ -61,12 +62,15 @@ class EngineChild:
 
     def __init__(self, model: Path, **load) -> None:
         ours, theirs = socket.socketpair()
+        page = Breadcrumb.create()
+        fds = [theirs.fileno(), page.fd]
         self.process = subprocess.Popen(
-            [sys.executable, "-I", "-m", "glmd.daemon.engine", str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
+            [sys.executable, "-I", "-m", "glmd.daemon.engine", *map(str, fds)],
+            pass_fds=fds,
             stdin=subprocess.DEVNULL,
         )
         theirs.close()
+        page.close()
         ours.settimeout(30)
         self.socket = ours
         self.events: list[AnyEvent] = []

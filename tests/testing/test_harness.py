@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from glmd.daemon.engine.messages import Submit
-from glmd.daemon.engine.sampling import Chain
+from glmd.daemon.engine.sampling import Chain, PluginSampler
 from glmd.daemon.native._engine import Result, Want
 from glmd.plugins.mirostat import Mirostat
 from glmd.sampler import Sampler, SamplerContext
@@ -59,7 +59,11 @@ def test_it_draws_what_the_daemon_draws(choice: int) -> None:
     )
     mirostat = Mirostat()
     chain = Chain(
-        submit, choice, vocab=VOCAB, outputs=[Want.logits], samplers={"mirostat": mirostat}
+        submit,
+        choice,
+        vocab=VOCAB,
+        outputs=[Want.logits],
+        samplers={"mirostat": PluginSampler(mirostat)},
     )
     ids = list(PROMPT)
     for _ in range(60):

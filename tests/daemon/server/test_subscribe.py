@@ -21,7 +21,9 @@ def test_the_present_state_comes_first(shared_daemon: DaemonFacts) -> None:
         assert events["model"]["name"] == "glm3-nano"
         assert events["replicas"]["replicas"][0]["state"] == "ready"
         assert events["queue"] == {"queued": 0, "running": 0}
-        assert events["plugins"] == {"plugins": []}
+        plugins = {plugin["name"]: plugin for plugin in events["plugins"]["plugins"]}
+        assert plugins["mirostat"]["state"] == "loaded"
+        assert plugins["mirostat"]["samplers"] == ["mirostat"]
 
 
 def test_the_queue_is_told_and_tokens_are_not(shared_daemon: DaemonFacts) -> None:
