@@ -8,38 +8,22 @@ from __future__ import annotations
 
 import shutil
 import signal
-import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import psutil
 import pytest
 
-from glmd import control, facts, lock, paths
-from glmd.errors import DaemonNotRunning
+from glmd import facts, lock
 from glmd.facts import DaemonFacts
-from glmd.settings import DaemonSettings
+from glmd.testing import daemon as testing
+from glmd.testing.daemon import HOMES
 
 Launch: TypeAlias = Callable[..., DaemonFacts]
 
 
-HOMES = {"GLMD_RUNTIME_DIR": "run", "GLMD_DATA_DIR": "data", "GLMD_CONFIG": "config"}
-
-
-class Homes:
-    """Runtime, data and configuration folders, and the daemons in them. The path is short: a UNIX
-    socket's name holds 107 bytes, and pytest's own folders use most of them."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.root = Path(tempfile.mkdtemp(prefix="glmd-", dir="/tmp"))
-        self.runtime = self.root / "run"
-        for variable, folder in HOMES.items():
-            monkeypatch.setenv(variable, str(self.root / folder))
-
-    def start(self, **settings: Any) -> DaemonFacts:
-        """One thread unless it is said otherwise: the tests share the machine."""
-        return control.start_daemon(DaemonSettings(**{"threads": 1, **settings})).facts
+class Homes(testing.Homes):
+    """Those of glmd.testing, and what has to be left when all is over: nothing."""
 
     def processes(self) -> list[psutil.Process]:
         """Everything that was started with these folders: daemons and engine children."""
@@ -69,13 +53,7 @@ class Homes:
 
     def close(self) -> None:
         try:
-            for folder in self.runtime.iterdir() if self.runtime.exists() else ():
-                try:
-                    control.stop_daemon(folder.name, drain=False)
-                except DaemonNotRunning:
-                    # Killed by the test: a later daemon of this name would tidy up after it.
-                    paths.socket_file(folder.name).unlink(missing_ok=True)
-                    paths.facts_file(folder.name).unlink(missing_ok=True)
+            self.stop()
             self.check_nothing_left()
         finally:
             for process in self.processes():
@@ -85,7 +63,7 @@ class Homes:
 
 def _homes() -> Iterator[Homes]:
     with pytest.MonkeyPatch.context() as monkeypatch:
-        homes = Homes(monkeypatch)
+        homes = Homes(monkeypatch.setenv)
         try:
             yield homes
         finally:
