@@ -34,7 +34,6 @@ class Generation:
     ) -> None:
         self.ended = asyncio.Event()
         self.error: GlmdError | None = None
-        self.scores: list[TokenLogprob] = []
         self._tokenizer = tokenizer
         self._prompt = prompt
         self._choices = choices
@@ -42,6 +41,7 @@ class Generation:
         self._stopwatch = stopwatch
         self._ticket: Ticket | None = None
         self._cached = 0
+        self._scores: list[Logprob] = []
 
     def start(self, ticket: Ticket) -> None:
         self._ticket = ticket
@@ -52,10 +52,7 @@ class Generation:
             return
         if self._ticket is not None:
             self._ticket.cancel()
-        for index, choice in enumerate(self._choices):
-            if choice.finish_reason is None:
-                self._send(index, choice.end("cancelled"))
-        self.ended.set()
+        self._break_off()
 
     # -- what came of it -----------------------------------------------------------------------
 
@@ -86,6 +83,18 @@ class Generation:
         started = self._ticket.started if self._ticket else 0.0
         return self._stopwatch.timings(started, self.usage.completion_tokens)
 
+    async def prompt_scores(self) -> list[TokenLogprob]:
+        """Log-probabilities of the prompt, if they were asked for. Made in a thread: with many
+        alternatives those of a long prompt take a second."""
+
+        def make() -> list[TokenLogprob]:
+            return [
+                token_logprob(self._tokenizer, token, logprob)
+                for token, logprob in zip(self._prompt[1:], self._scores, strict=True)
+            ]
+
+        return await asyncio.to_thread(make) if self._scores else []
+
     # -- Listener ------------------------------------------------------------------------------
 
     def progress(self, phase: Phase, done: int, total: int) -> None:
@@ -96,10 +105,7 @@ class Generation:
         self._cached = cached
 
     def prompt_logprobs(self, items: list[Logprob]) -> None:
-        self.scores = [
-            token_logprob(self._tokenizer, token, logprob)
-            for token, logprob in zip(self._prompt[1:], items, strict=True)
-        ]
+        self._scores = items
 
     def token(self, token: Token) -> None:
         choice = self._choices[token.choice]
@@ -114,9 +120,16 @@ class Generation:
             self.ended.set()
 
     def failed(self, error: GlmdError) -> None:
+        """What there is of the answers stays, as if it had been cancelled."""
         if not self.ended.is_set():
             self.error = error
-            self.ended.set()
+            self._break_off()
+
+    def _break_off(self) -> None:
+        for index, choice in enumerate(self._choices):
+            if choice.finish_reason is None:
+                self._send(index, choice.end("cancelled"))
+        self.ended.set()
 
     def _send(self, index: int, deltas: Sequence[Content]) -> None:
         for delta in deltas:

@@ -94,14 +94,15 @@ class Running:
             if generation is None:
                 return self._cancelled_early()
             await generation.ended.wait()
+            endings = await _keep(generation, turn)
             if generation.error is not None:
                 raise generation.error
             return partial(
                 self._outlet.done,
-                endings=await _keep(generation, turn),
+                endings=endings,
                 usage=generation.usage,
                 timings=generation.timings,
-                prompt_logprobs=generation.scores,
+                prompt_logprobs=await generation.prompt_scores(),
             )
 
     async def _model(self) -> Model | None:

@@ -129,6 +129,8 @@ class ScriptedTicket:
         self.started = asyncio.get_running_loop().time()
         self._listener.progress("prefill", 0, len(job.prompt))
         self._listener.prefilled(len(job.prompt), 0)
+        if job.prompt_logprobs:
+            self._listener.prompt_logprobs([Logprob(-1.0, [(t, -1.0)]) for t in job.prompt[1:]])
         for i in range(job.max_tokens):
             await pool.gate.wait()
             for choice in sorted(self._open):

@@ -73,6 +73,22 @@ async def test_a_failure_in_the_engine(make: Make, sessions: SessionStore) -> No
     assert (await client.ask(Chat(id="2", messages=[], session=session))).text() == "one"
 
 
+async def test_what_was_said_before_a_failure_is_kept(make: Make, sessions: SessionStore) -> None:
+    session = (await sessions.create("me")).session
+    client = make(said("How do I use two cards?")[:-6])
+    outlet = await client.chat(session=session)
+    assert outlet.error is not None
+    question, answer = (await sessions.get("me", session))[1]
+    assert outlet.text()
+    assert answer.content.content == outlet.text()
+    assert answer.finish_reason == "cancelled"
+    client.pool.scripts = (said("one"),)
+    again = await client.ask(Chat(id="2", messages=[], session=session))
+    assert again.text() == "one"
+    assert again.accepted_with is not None
+    assert again.accepted_with["message"] == question.message
+
+
 async def test_a_fault_of_our_own_is_an_internal_error(
     make: Make, caplog: pytest.LogCaptureFixture
 ) -> None:

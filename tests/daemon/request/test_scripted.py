@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import threading
+from typing import Any
+
 import pytest
 from support.requests import HELLO, Make, said
 from support.tokenizers import nano
 
 from glmd.chat import Message, Tool, ToolCall
 from glmd.daemon.chat.prompt import join, render
+from glmd.daemon.request.logprobs import token_logprob
 from glmd.daemon.sessions.store import SessionStore
 from glmd.errors import Code
-from glmd.wire.replies import Text
+from glmd.wire.replies import Text, TokenLogprob
 from glmd.wire.requests import Complete
 
 SPECIAL = nano().special
@@ -175,3 +179,31 @@ async def test_nothing_in_the_session_is_dropped(make: Make, sessions: SessionSt
     _, tree, leaf = await sessions.get("me", session)
     assert len(tree) == 6
     assert len(await sessions.path("me", session, leaf or "")) == 6
+
+
+async def test_others_are_served_while_the_scores_of_a_long_prompt_are_made(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = set()
+
+    def noted(*arguments: Any) -> TokenLogprob:
+        threads.add(threading.get_ident())
+        return token_logprob(*arguments)
+
+    monkeypatch.setattr("glmd.daemon.request.generation.token_logprob", noted)
+    ids = [SPECIAL["[gMASK]"], SPECIAL["sop"], *nano().encode("two cards " * 20)]
+    outlet = await make([USER]).ask(Complete(id="1", prompt=ids, logprobs=1, prompt_logprobs=True))
+    assert [score.token for score in outlet.result["prompt_logprobs"]] == ids[1:]
+    assert threads.isdisjoint({threading.get_ident()})
+    assert threads
+
+
+async def test_an_id_behind_the_tokenizers_last_is_in_the_tokens_and_not_in_the_text(
+    make: Make,
+) -> None:
+    script = said("two cards")
+    script.insert(-2, nano().vocab)
+    outlet = await make(script).chat(logprobs=1)
+    assert outlet.text() == "two cards"
+    assert outlet.tokens() == script
+    assert outlet.logprobs()[-3].text == "<unused>"
