@@ -25,7 +25,7 @@ class Unexpected(ValueError):
     """A net that is not as it should be; the message goes behind "…: "."""
 
     def __init__(self, found: str, expected: str) -> None:
-        super().__init__(f"{found}, where {expected} was expected")
+        super().__init__(f"{found} (expected: {expected})")
 
 
 @dataclass(frozen=True)

@@ -156,26 +156,32 @@ def cut(name: str) -> Callable[[list[Net]], list[Net]]:
     [
         (
             without("block_0", "block_1", "block_cache_0", "block_cache_1"),
-            "its nets are embedding, embedding_cache, lm_head and so on, where block_0, "
-            "block_cache_0 and so on was expected",
+            "its nets are embedding, embedding_cache, lm_head and so on (expected: block_0, "
+            "block_cache_0 and so on)",
         ),
-        (without("block_cache_1"), "it has no block_cache_1, where one for each of 2 was expected"),
-        (without("block_0"), "it has no block_0, where one for each of 2 was expected"),
-        (without("lm_head"), "it has no lm_head, where one that makes logits or a token"),
+        (without("block_cache_1"), "it has no block_cache_1 (expected: one for each of 2)"),
+        (without("block_0"), "it has no block_0 (expected: one for each of 2)"),
+        (without("lm_head"), "it has no lm_head (expected: one that makes logits or a token)"),
         (
             without("embedding_cache"),
-            "embedding looks up 64 ids, where one that looks up 1 was expected",
+            "embedding looks up 64 ids (expected: one that looks up 1)",
         ),
-        (without("embedding", "embedding_cache"), "it has no embedding, where a net that looks"),
+        (
+            without("embedding", "embedding_cache"),
+            "it has no embedding (expected: a net that looks",
+        ),
         (
             other("block_1", Glm(seq_length=32)),
-            "block_1 has other tensors than block_0, where the same was expected",
+            "block_1 has other tensors than block_0 (expected: the same)",
         ),
         (other("embedding", Glm(hidden=128)), "embedding takes i32 [1, 64] and returns f16"),
-        (other("lm_head", Glm(hidden=128)), "lm_head takes f16 [1, 128], where 256 hidden values"),
+        (
+            other("lm_head", Glm(hidden=128)),
+            "lm_head takes f16 [1, 128] (expected: 256 hidden values",
+        ),
         (
             cut("block_cache_0"),
-            "block_cache_1 has other tensors than block_cache_0, where the same was expected",
+            "block_cache_1 has other tensors than block_cache_0 (expected: the same)",
         ),
     ],
 )
@@ -194,21 +200,21 @@ def test_what_is_refused(
         (
             cut("block_cache_0"),
             "block_cache_0 takes f16 [1, 1, 256], i32 [1, 1], f16 [1, 1, 1, 65], "
-            "f16 [64, 1, 2, 64], where hidden states, position ids, a mask, K and V was expected",
+            "f16 [64, 1, 2, 64] (expected: hidden states, position ids, a mask, K and V)",
         ),
         (
             cut("block_0"),
-            "block_0 takes f16 [64, 1, 256], i32 [1, 64], where hidden states, position ids and a "
-            "mask was expected",
+            "block_0 takes f16 [64, 1, 256], i32 [1, 64] (expected: hidden states, position ids "
+            "and a mask)",
         ),
         (
             other("block_0", Glm(head_dim=32)),
             "block_0 has hidden 256, KV heads 2 of 32, f16, mask f16 and block_cache_0 hidden 256, "
-            "KV heads 2 of 64, f16, mask f16, where the same in both was expected",
+            "KV heads 2 of 64, f16, mask f16 (expected: the same in both)",
         ),
         (
             other("block_cache_0", Glm(seq_length=32)),
-            "block_0 reads 64 tokens into a cache of 32, where room for them was expected",
+            "block_0 reads 64 tokens into a cache of 32 (expected: room for them)",
         ),
     ],
 )
@@ -221,5 +227,5 @@ def test_a_layer_that_is_refused(
 
 
 def test_another_chip(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="it is compiled for BM1688, where BM1684X was expected"):
+    with pytest.raises(ModelError, match=r"it is compiled for BM1688 \(expected: BM1684X\)"):
         features(tmp_path, Glm().nets(), chip="BM1688")

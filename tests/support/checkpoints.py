@@ -233,10 +233,10 @@ def write_large_checkpoint(
 
 
 def _filled(block: NDArray[np.float16], name: str, dims: tuple[int, ...]) -> NDArray[np.float16]:
-    if name.endswith("layernorm.weight"):
-        return np.ones(dims, np.float16)
     start = zlib.crc32(name.encode()) % block.size
-    return np.resize(np.roll(block, -start), dims)
+    values = np.resize(np.roll(block, -start), dims)
+    # A compiler drops a multiplication by ones, and then sees no norm any more.
+    return 1 + values if name.endswith("layernorm.weight") else values
 
 
 def _copy_tokenizer(tokenizer: Path | None, folder: Path) -> None:
