@@ -47,6 +47,7 @@ ADDR_MODES: tuple[AddrMode, ...] = (
 # 61 nets of a ChatGLM3-6B have about a megabyte.
 _LARGEST_TABLES = 64 << 20
 _MOST_DIMS = 8
+_MOST_DEVICES = 64
 
 _BINARY = struct.Struct("<QQ")
 _AGAIN = "Copy or compile it again."
@@ -120,6 +121,9 @@ class _Reader:
         groups: dict[str, list[_Piece]] = {}
         for piece in pieces:
             groups.setdefault(piece.main or piece.name, []).append(piece)
+        devices = max(model.u32(7), 1)
+        if devices > _MOST_DEVICES or any(piece.device >= devices for piece in pieces):
+            raise Malformed(f"its nets are not for the {devices} devices that it names")
         if kernel := model.table(6):
             self._extent(kernel, 1)
         return Bmodel(
@@ -128,7 +132,7 @@ class _Reader:
             version=f"{model.string(0)}.{model.string(1)}",
             chip=model.string(3),
             created=model.string(2).strip(),
-            devices=max(model.u32(7), 1),
+            devices=devices,
             nets=tuple(self._net(name, group) for name, group in groups.items()),
         )
 

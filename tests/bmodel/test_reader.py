@@ -39,6 +39,14 @@ def test_what_is_written_is_read(tmp_path: Path, devices: int) -> None:
     assert bmodel.net("block_2") is None
 
 
+@pytest.mark.parametrize("said", [2, 65, 0xFFFFFFFF])
+def test_devices_that_the_nets_are_not_for(tmp_path: Path, said: int) -> None:
+    nets = Glm(devices=4, heads=()).nets()
+    path = write_bmodel(tmp_path / "model.bmodel", nets, devices=said)
+    with pytest.raises(ModelError, match=f"are not for the {said} devices that it names"):
+        read_bmodel(path)
+
+
 def test_stages_and_dynamic_nets(tmp_path: Path) -> None:
     nets = Glm(stages=True).nets()
     bmodel = read_bmodel(write_bmodel(tmp_path / "model.bmodel", nets))
@@ -175,7 +183,7 @@ def test_a_changed_byte_gives_a_sentence_or_nets(tmp_path: Path, devices: int) -
                 file.flush()
                 try:
                     bmodel = read_bmodel(path)
-                    for device in range(devices):
+                    for device in range(bmodel.devices):
                         assert bmodel.memory(device).total >= 0
                     read_features(bmodel)
                     outcomes["read"] += 1
