@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 NATIVE := $(shell find daemon/native -name '*.cpp' -o -name '*.h' -o -name CMakeLists.txt)
 CXX_FILES = $(filter %.cpp %.h,$(NATIVE))
 
-.PHONY: help build setup demo test lint format typecheck test-native test-python test-pythons fuzz bench clean
+.PHONY: help build setup demo test lint format typecheck test-native test-python test-pythons fuzz bench bmodels clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -69,6 +69,16 @@ test-pythons: ## install and use the package with every other Python at hand
 	@for python in $(PYTHONS); do \
 	  if $$python --version >/dev/null 2>&1; then bash tests/package/smoke.sh $$python || exit 1; fi; \
 	done
+
+# ChatGLM3-6B takes the same commands with another checkpoint and no --seq-length: docs/compile.md.
+BMODELS ?= build/bmodels
+NANO = glmd/models/glm3-nano --name glm3-nano --seq-length 64 --out $(BMODELS)
+bmodels: setup ## compile glm3-nano for BM1684X in three modes and verify it on the simulator
+	$(BIN)/pip install -q --no-build-isolation -e '.[compile]'
+	$(BIN)/glmd toolchain install
+	for mode in f16 int8 int4; do \
+	  $(BIN)/glmd compile $(NANO) --mode $$mode && \
+	  $(BIN)/glmd compile verify $(NANO) --mode $$mode || exit 1; done
 
 fuzz: setup ## a million mutated messages against the codec
 	$(BIN)/python tests/wire/fuzz.py

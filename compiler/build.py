@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from glmd.packed import Mode
+
+# Which nets there are and how they look to a host; `seed` are those of the vendor's demos.
+Recipe = Literal["seed"]
 
 
 @dataclass(frozen=True)
@@ -17,6 +21,7 @@ class Build:
     num_device: int = 1
     seq_length: int = 512
     group_size: int = 64
+    recipe: Recipe = "seed"
 
     @property
     def stem(self) -> str:

@@ -6,11 +6,14 @@ Its tools write beside themselves, so that each net has a folder of its own.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from glmd.compiler.build import Build
 from glmd.compiler.nets import HEADS, Net
+from glmd.compiler.stamp import remove_time
 from glmd.compiler.toolchain.run import run_tool
 from glmd.compiler.toolchain.toolchain import Toolchain
 from glmd.packed import Mode
@@ -23,12 +26,21 @@ QUANTISE: dict[Mode, str] = {"f16": "F16", "int8": "W8F16", "int4": "W4F16"}
 LOG = "log"
 PROFILE = "compiler_profile_0.txt"
 
+_WORK = "work-"
+
 
 def quantise(net: Net, mode: Mode) -> str:
     """TPU-MLIR's name for the arithmetic of a net."""
     if net.kind in HEADS:
         return "F32"
     return "F16" if net.kind == "embedding" else QUANTISE[mode]
+
+
+def quantisation(build: Build) -> dict[str, str]:
+    """How the weights of each part of the model are stored, for the manifest."""
+    kind = QUANTISE[build.mode]
+    layers = kind if kind == "F16" else f"{kind}, groups of {build.group_size}"
+    return {"embedding": "F16", "layers": layers, "lm_head": layers}
 
 
 def deploy_options(net: Net, build: Build) -> list[str]:
@@ -48,45 +60,59 @@ def deploy_options(net: Net, build: Build) -> list[str]:
     return options
 
 
-def deploy_net(toolchain: Toolchain, net: Net, build: Build, folder: Path) -> Path:
+def deploy_net(
+    toolchain: Toolchain,
+    net: Net,
+    build: Build,
+    folder: Path,
+    *,
+    started: Callable[[str], None] = lambda step: None,
+    stop: threading.Event | None = None,
+) -> Path:
     """`folder`/NET.onnx to `folder`/NET.bmodel, beside the log and the compiler's profile.
 
-    The ONNX file and what the tools leave behind are deleted. Raises CompileFailed.
+    The ONNX file and what the tools leave behind are deleted. `started` is told each step, `stop`
+    gives up. Raises CompileFailed and Stopped.
     """
     log, model = folder / LOG, folder / f"{net.name}.bmodel"
-    work = folder / "work"
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir()
     onnx, mlir = folder / f"{net.name}.onnx", f"{net.name}.mlir"
-    transform = ["--model_name", net.name, "--model_def", str(onnx), "--mlir", mlir]
-    run_tool(
-        toolchain,
-        [*toolchain.transform(), *transform],
-        folder=work,
-        log=log,
-        step="transform",
-        net=net.name,
-    )
-    deploy = ["--mlir", mlir, "--chip", CHIP, *deploy_options(net, build), "--model", model.name]
-    run_tool(
-        toolchain,
-        [*toolchain.deploy(), *deploy],
-        folder=work,
-        log=log,
-        step="deploy",
-        net=net.name,
-    )
-    if (work / PROFILE).exists():
-        (work / PROFILE).replace(folder / PROFILE)
-    (work / model.name).replace(model)
-    shutil.rmtree(work)
+    for left in folder.glob(f"{_WORK}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    # A folder of its own: tools that outlived a killed run may still be writing into theirs.
+    with tempfile.TemporaryDirectory(prefix=_WORK, dir=folder, ignore_cleanup_errors=True) as work:
+        steps = {
+            "transform": [
+                *toolchain.transform(),
+                *("--model_name", net.name, "--model_def", str(onnx), "--mlir", mlir),
+            ],
+            "deploy": [
+                *toolchain.deploy(),
+                *("--mlir", mlir, "--chip", CHIP, "--model", model.name),
+                *deploy_options(net, build),
+            ],
+        }
+        for step, command in steps.items():
+            started(step)
+            run_tool(
+                toolchain,
+                command,
+                folder=Path(work),
+                log=log,
+                step=step,
+                net=net.name,
+                stop=stop,
+            )
+        for made in (Path(work, PROFILE), Path(work, model.name)):
+            if made.exists():
+                made.replace(folder / made.name)
     onnx.unlink()
     return model
 
 
 def combine(toolchain: Toolchain, models: Sequence[Path], out: Path, folder: Path) -> None:
-    """Put the nets of `models` into one bmodel. Raises CompileFailed."""
+    """Put the nets of `models` into one bmodel, their log into `folder`. Raises CompileFailed."""
     part = out.with_name(f"{out.name}.part")
     command = [*toolchain.model_tool(), "--combine", *map(str, models), "-o", str(part)]
     run_tool(toolchain, command, folder=folder, log=folder / LOG, step="combine", net=out.name)
+    remove_time(part)
     part.replace(out)

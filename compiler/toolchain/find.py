@@ -12,7 +12,11 @@ from glmd.errors import CompileFailed
 
 PYTHON = "python3.10"
 
-_PACKAGE = Path("lib", PYTHON, "site-packages", "tpu_mlir")
+# In a virtual environment.
+PACKAGE = Path("lib", PYTHON, "site-packages", "tpu_mlir")
+
+# Made when an installation is whole.
+MARKER = "glmd-installed"
 
 
 def find_toolchain(given: Path | None = None) -> Toolchain:
@@ -34,8 +38,14 @@ def find_root(given: Path | None = None) -> Path | None:
         return _named(given, "--tpu-mlir")
     if named := os.environ.get("TPUC_ROOT"):
         return _named(Path(named), "TPUC_ROOT")
-    installed = _root_in(paths.toolchain_dir())
+    installed = installed_root()
     return installed if installed is not None else _on_path()
+
+
+def installed_root() -> Path | None:
+    """That of what `glmd toolchain install` installed, if it came to its end."""
+    folder = paths.toolchain_dir()
+    return _root_in(folder) if (folder / MARKER).exists() else None
 
 
 def _named(folder: Path, by: str) -> Path:
@@ -51,7 +61,7 @@ def _named(folder: Path, by: str) -> Path:
 
 def _root_in(folder: Path) -> Path | None:
     """The root itself, or the environment around it."""
-    for root in (folder, folder / "tpu_mlir", folder / _PACKAGE):
+    for root in (folder, folder / "tpu_mlir", folder / PACKAGE):
         if (root / TRANSFORM).is_file():
             return root
     return None
@@ -69,7 +79,7 @@ def _on_path() -> Path | None:
 def _python_of(root: Path) -> Path:
     """The interpreter of the environment that holds `root`, else the one on PATH."""
     for folder in root.parents:
-        if (folder / "bin" / PYTHON).exists() and root == folder / _PACKAGE:
+        if (folder / "bin" / PYTHON).exists() and root == folder / PACKAGE:
             return folder / "bin" / PYTHON
     for name in (PYTHON, "python3"):
         if found := shutil.which(name):

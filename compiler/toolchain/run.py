@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,12 +14,25 @@ from glmd.errors import CompileFailed
 
 LAST_LINES = 8
 
+_POLL = 0.1  # seconds between two looks at `stop`
+
+
+class Stopped(Exception):
+    """The run was given up while a tool was at work."""
+
 
 def run_tool(
-    toolchain: Toolchain, command: Sequence[str], *, folder: Path, log: Path, step: str, net: str
+    toolchain: Toolchain,
+    command: Sequence[str],
+    *,
+    folder: Path,
+    log: Path,
+    step: str,
+    net: str,
+    stop: threading.Event | None = None,
 ) -> None:
-    """Run one tool to its end. Raises CompileFailed with the last lines of `log` where it fails;
-    the tool and its children are killed where this call is left otherwise."""
+    """Run one tool to its end. Raises CompileFailed with the last lines of `log` where it fails,
+    and Stopped once `stop` is set; the tool and its children are then killed."""
     with log.open("ab") as written:
         written.write(f"$ {' '.join(command)}\n".encode())
         written.flush()
@@ -33,13 +47,22 @@ def run_tool(
             start_new_session=True,
         )
         try:
-            code = process.wait()
+            code = _wait(process, stop)
         except BaseException:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             raise
     if code != 0:
         raise _failed(step, net, code, log, start)
+
+
+def _wait(process: subprocess.Popen[bytes], stop: threading.Event | None) -> int:
+    if stop is None:
+        return process.wait()
+    while (code := process.poll()) is None:
+        if stop.wait(_POLL):
+            raise Stopped
+    return code
 
 
 def _failed(step: str, net: str, code: int, log: Path, start: int) -> CompileFailed:

@@ -63,6 +63,26 @@ class Toolchain:
         version = facts["version"].lstrip("v").split("-")[0]
         return cls(root, python, version, tuple(facts["missing"]))
 
+    def check_tools(self) -> None:
+        """Start the programs that are no Python, which a C library that does not fit would end.
+        Raises CompileFailed."""
+        for program in ("tpuc-opt", "model_tool"):
+            done = subprocess.run(
+                [self.root / "bin" / program, "--version"],
+                env=self.environment(),
+                capture_output=True,
+                text=True,
+                timeout=_PROBE_SECONDS,
+                check=False,
+            )
+            if done.returncode != 0:
+                said = (done.stderr or done.stdout).strip().splitlines()
+                raise CompileFailed(
+                    f"{self.root / 'bin' / program} does not run "
+                    f"(exit code {done.returncode}): {said[-1] if said else 'it says nothing'}.",
+                    hint="`glmd toolchain install` installs a TPU-MLIR whose tools do.",
+                )
+
     def environment(self) -> dict[str, str]:
         """For every process of the toolchain; what the tools need and nothing of ours."""
         return _environment(self.root, self.python, self.missing)

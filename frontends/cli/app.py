@@ -28,6 +28,8 @@ COMMANDS = (
     "chat",
     "ask",
     "sessions",
+    "compile",
+    "toolchain",
     "devices",
     "doctor",
     "completion",

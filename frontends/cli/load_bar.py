@@ -10,9 +10,10 @@ if TYPE_CHECKING:
 
 
 class LoadBar:
-    """A bar on stderr, gone at the end; nothing without a terminal."""
+    """A bar on stderr, gone at the end; nothing without a terminal. `text`: what is going on."""
 
-    def __init__(self) -> None:
+    def __init__(self, text: str = "loading the model") -> None:
+        self._text = text
         self._bar: tuple[Progress, TaskID] | None = None
 
     def __enter__(self) -> LoadBar:
@@ -27,17 +28,17 @@ class LoadBar:
         if not total or not sys.stderr.isatty():
             return
         if self._bar is None:
-            self._bar = _new_bar(total)
+            self._bar = _new_bar(self._text, total)
         progress, task = self._bar
         progress.update(task, completed=done, total=total)
 
 
-def _new_bar(total: int) -> tuple[Progress, TaskID]:
+def _new_bar(text: str, total: int) -> tuple[Progress, TaskID]:
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
     progress = Progress(
-        "loading the model",
+        text,
         BarColumn(),
         DownloadColumn(binary_units=True),
         TimeRemainingColumn(),

@@ -32,13 +32,13 @@ class Told(NamedTuple):
     stderr: str
 
 
-def run(*words: str, stdin: str = "", **environment: str) -> Told:
-    """Run it to its end as a process, without a terminal."""
+def run(*words: str, stdin: str = "", patience: float = PATIENCE, **environment: str) -> Told:
+    """Run it to its end as a process, without a terminal; it has `patience` seconds."""
     done = subprocess.run(
         [*GLMD, *words],
         input=stdin.encode(errors="surrogateescape"),
         capture_output=True,
-        timeout=PATIENCE,
+        timeout=patience,
         check=False,
         env={**os.environ, **environment},
     )

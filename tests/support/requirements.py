@@ -16,6 +16,8 @@ from typing import NamedTuple
 import psutil
 import pytest
 
+from glmd.compiler.toolchain.find import find_root
+
 ROOT = Path(__file__).parents[2]
 GIB = 1 << 30
 
@@ -41,6 +43,8 @@ REQUIREMENTS = {
     "torch": Requirement(
         lambda: _importable("torch", "transformers"), ".venv/bin/pip install torch transformers"
     ),
+    "export": Requirement(lambda: _importable("torch", "onnx"), ".venv/bin/pip install torch onnx"),
+    "tpu_mlir": Requirement(lambda: find_root() is not None, ".venv/bin/glmd toolchain install"),
     "real_tokenizer": Requirement(
         lambda: (real_tokenizer() / "tokenizer.model").is_file(),
         "GLMD_REAL_TOKENIZER=<folder with ChatGLM3-6B's tokenizer.model and config.json>",

@@ -29,6 +29,7 @@ def command(name: str, as_json: bool) -> int:
         machine.disk(name),
         machine.runtime_folder(name),
         machine.accelerators(),
+        machine.toolchain(),
     ]
     if as_json:
         print_json([finding._asdict() for finding in findings])

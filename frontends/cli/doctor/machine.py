@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from glmd import paths
-from glmd.errors import StartFailed
+from glmd.errors import CompileFailed, StartFailed
 from glmd.frontends.cli.accelerators import find_accelerators
 from glmd.frontends.cli.doctor.finding import Finding
 from glmd.frontends.cli.terminal import file_size
@@ -67,6 +67,20 @@ def accelerators() -> Finding:
     devices = find_accelerators().devices
     chips = f"BM1684X chips {','.join(map(str, devices))} are not" if devices else "none are"
     return Finding("accelerators", "ok", f"{chips} used: this version runs on the CPU only")
+
+
+def toolchain() -> Finding:
+    """Only whether it is there: to ask it what it is takes seconds."""
+    from glmd.compiler.toolchain.find import find_root
+
+    try:
+        root = find_root()
+    except CompileFailed as error:
+        return Finding("toolchain", "fail", error.message, error.hint)
+    if root is None:
+        install = "Needed for `glmd compile` alone: `glmd toolchain install`."
+        return Finding("toolchain", "ok", "TPU-MLIR is not installed", install)
+    return Finding("toolchain", "ok", f"TPU-MLIR in {root}")
 
 
 def _existing(folder: Path) -> Path:

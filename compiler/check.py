@@ -1,0 +1,45 @@
+"""What cannot be compiled, said before anything is."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from glmd.checkpoint.folder import Checkpoint
+from glmd.compiler.build import Build
+from glmd.errors import CompileFailed
+
+
+def check_build(checkpoint: Checkpoint, build: Build) -> None:
+    """Raises CompileFailed for options that do not fit the checkpoint, and ModelError where it has
+    no tokenizer."""
+    config = checkpoint.config
+    checkpoint.tokenizer()
+    if build.seq_length > config.seq_length:
+        raise CompileFailed(
+            f"--seq-length {build.seq_length} is more than the {config.seq_length} tokens that "
+            f"{checkpoint.folder.name} was trained for.",
+            hint=f"Give at most {config.seq_length}.",
+        )
+    if build.mode == "f16":
+        return
+    widths = {
+        "hidden_size": config.hidden_size,
+        "ffn_hidden_size": config.ffn_hidden_size,
+        "num_attention_heads × kv_channels": config.projection_size,
+    }
+    for name, width in widths.items():
+        if width % build.group_size:
+            raise CompileFailed(
+                f"--group-size {build.group_size} does not divide {name}, which is {width}.",
+                hint="Give a divisor of all rows' lengths; 64 suits ChatGLM3-6B.",
+            )
+
+
+def check_torch() -> None:
+    """Raises CompileFailed where the export's libraries are not installed."""
+    missing = [name for name in ("torch", "onnx") if find_spec(name) is None]
+    if missing:
+        raise CompileFailed(
+            f"The export needs {' and '.join(missing)}, which this Python does not have.",
+            hint="Install it: pip install 'glmd[compile]'.",
+        )

@@ -1,0 +1,115 @@
+"""The folder that a bmodel is made in and stays in.
+
+    OUT/STEM/
+      STEM.bmodel            with tokenizer.model, tokenizer_config.json, config.json
+      manifest.json          last of all: where it is, everything is
+      nets/
+        build.json           what the nets below are made from and by
+        NET/                 log, the compiler's profile, and NET.bmodel until all are combined
+
+A net is there whole or not at all, so that a run goes on where another was killed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from glmd.compiler.build import Build
+from glmd.compiler.deploy import LOG
+from glmd.compiler.manifest import MANIFEST
+from glmd.compiler.nets import Net
+from glmd.errors import CompileFailed
+
+Identity = Mapping[str, Any]
+
+
+class Workspace:
+    """As a context manager it is this process's alone. Raises CompileFailed where another process
+    works in it or where it cannot be made."""
+
+    def __init__(self, out: Path, build: Build) -> None:
+        self.folder = out.absolute() / build.stem
+        self.model = self.folder / f"{build.stem}.bmodel"
+        self.nets = self.folder / "nets"
+        self._identity = self.nets / "build.json"
+
+    def __enter__(self) -> Workspace:
+        try:
+            self.nets.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock)
+            raise CompileFailed(
+                f"Another glmd compiles into {self.folder}.",
+                hint="Wait for it, or give another --out.",
+            ) from None
+        except OSError as error:
+            raise CompileFailed(
+                f"The folder {self.folder} cannot be made: {error.strerror}.",
+                hint="Give another --out.",
+            ) from error
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        os.close(self._lock)
+
+    def claim(self, identity: Identity) -> list[str]:
+        """Keep what was made from `identity` and forget the rest; the names that differed, none
+        where the work goes on or begins. What either does not know differs from nothing."""
+        known = self._known()
+        differ = [name for name in identity if known.get(name, identity[name]) != identity[name]]
+        if differ:
+            shutil.rmtree(self.nets)
+            self.nets.mkdir()
+            for made in (self.model, self.folder / MANIFEST):
+                made.unlink(missing_ok=True)
+            known = {}
+        merged = known | dict(identity)
+        if merged != known:
+            part = self._identity.with_suffix(".part")
+            part.write_text(json.dumps(merged, indent=2) + "\n")
+            part.replace(self._identity)
+        return differ
+
+    def _known(self) -> dict[str, Any]:
+        try:
+            known = json.loads(self._identity.read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return known if isinstance(known, dict) else {}
+
+    def check_made(self) -> None:
+        """Raises CompileFailed where there is no finished bmodel."""
+        if not (self.model.is_file() and (self.folder / MANIFEST).is_file()):
+            raise CompileFailed(
+                f"There is no finished {self.model}.",
+                hint="`glmd compile`, with the same options, makes it.",
+            )
+
+    def net_folder(self, net: Net) -> Path:
+        """Made if need be."""
+        folder = self.nets / net.name
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def onnx(self, net: Net) -> Path:
+        return self.nets / net.name / f"{net.name}.onnx"
+
+    def net_model(self, net: Net) -> Path:
+        return self.nets / net.name / f"{net.name}.bmodel"
+
+    def log(self, net: Net) -> Path:
+        return self.nets / net.name / LOG
