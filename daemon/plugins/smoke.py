@@ -59,7 +59,7 @@ def _run(sampler: Sampler, plugin: str, resume: int | None = None) -> tuple[list
         seed=1,
         choice=0,
         prompt_length=len(prompt),
-        vocab_bytes=_words(),
+        vocab_bytes=words(),
     )
     stage = PluginStage(sampler, {}, context, plugin=plugin)
     history, rows, times, state = prompt, [], [], b""
@@ -80,7 +80,7 @@ def _run(sampler: Sampler, plugin: str, resume: int | None = None) -> tuple[list
 
 
 @functools.cache
-def _words() -> Sequence[bytes]:
+def words() -> Sequence[bytes]:
     """A table as a tokenizer has one: every byte, then words of letters."""
     letters = b"etaoinshrdlucmfw"
     words = (
