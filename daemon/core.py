@@ -12,6 +12,7 @@ import os
 import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import msgspec
 import zmq
@@ -33,10 +34,11 @@ from glmd.daemon.server.server import Server
 from glmd.daemon.sessions.store import SessionStore
 from glmd.daemon.status import Describer
 from glmd.daemon.tokenizer.tokenizer import Tokenizer
-from glmd.errors import Code, DaemonError, GlmdError, StartFailed
+from glmd.errors import Code, DaemonError, GlmdError, InvalidRequest, StartFailed, Unsupported
 from glmd.facts import DaemonFacts, State
 from glmd.settings import DRAIN_SECONDS, DaemonSettings
 from glmd.wire import PROTOCOL_MAX, PROTOCOL_MIN
+from glmd.wire.replies import StatusReply
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +61,7 @@ class Core:
         self._plugins = Plugins(
             config.plugin_dirs,
             safe_mode=config.safe_mode,
+            daemon=self,
             on_change=lambda: self._changed("plugins"),
             retire=lambda version: self._pool.retired(version),
         )
@@ -69,21 +72,20 @@ class Core:
         )
         self._sessions = SessionStore(paths.sessions_file(config.name))
         self._describer = Describer(config, self._pool, self._plugins, lambda: self.facts)
+        self._topics = {
+            "model": self._describer.model,
+            "replicas": self._describer.replicas,
+            "plugins": self._describer.plugins,
+            "queue": self._describer.queue,
+        }
         requests = Requests(tokenizer, self._pool, self._sessions, lambda: self._plugins.snapshot)
         self._server = Server(
             self.facts.server,
             self.facts.boot_id,
             requests,
             Answers(requests, self._sessions, self._plugins),
-            lambda request_id: self._describer.status(
-                request_id, self._server.clients, self._server.clients_served
-            ),
-            {
-                "model": self._describer.model,
-                "replicas": self._describer.replicas,
-                "plugins": self._describer.plugins,
-                "queue": self._describer.queue,
-            },
+            self._status,
+            self._topics,
             config.max_queue,
         )
 
@@ -97,6 +99,7 @@ class Core:
             self._say("ready")
             self._starter.settled(self.facts)
             self._systemd.ready()
+            self._plugins.started()
             log.info("Ready: %s.", self._pool.placement.rstrip("."))
             await self._stop.asked.wait()
         finally:
@@ -188,6 +191,25 @@ class Core:
             code, error, hint = failure.wire_code, failure.message, failure.hint
             self._say("failed", code=code, error=error, hint=hint)
         self._server.changed()
+        self._plugins.changed()
+
+    def _status(self, request_id: str) -> StatusReply:
+        return self._describer.status(request_id, self._server.clients, self._server.clients_served)
+
+    # -- what plugins may do ---------------------------------------------------------------------
+
+    def status(self) -> dict[str, Any]:
+        facts: dict[str, Any] = msgspec.to_builtins(self._status(""))
+        return facts
+
+    async def reload_model(self, model: str | None) -> None:
+        raise Unsupported("This version cannot change its model.", hint="Restart the daemon.")
+
+    def topic(self, name: str) -> dict[str, Any]:
+        if name not in self._topics:
+            topics = ", ".join(self._topics)
+            raise InvalidRequest(f"There is no topic {name!r}; there are {topics}.")
+        return self._topics[name]()
 
 
 async def serve(said: DaemonSettings, starter: Starter) -> None:

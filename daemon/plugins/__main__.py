@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import threading
 import traceback
 from pathlib import Path
 
@@ -16,7 +17,8 @@ import msgspec
 from glmd import process
 from glmd.daemon.engine import transport
 from glmd.daemon.plugins.checking import check
-from glmd.daemon.plugins.messages import AnyHostCommand, Checked
+from glmd.daemon.plugins.hosting import Hosting
+from glmd.daemon.plugins.messages import AnyHostCommand, Check, Checked, HostEvent
 from glmd.discovery import read_file
 
 
@@ -24,9 +26,19 @@ def main(fd: int) -> None:
     process.tie_to_parent()
     connection = socket.socket(fileno=fd)
     decoder = transport.Decoder(msgspec.msgpack.Decoder(AnyHostCommand))
+    sending = threading.Lock()
+
+    def put(event: HostEvent) -> None:
+        with sending:
+            connection.sendall(transport.encode(event))
+
+    hosting = Hosting(put)
     while data := connection.recv(1 << 16):
         for command in decoder.feed(data):
-            connection.sendall(transport.encode(check(command.source)))
+            if isinstance(command, Check):
+                put(check(command.source))
+            else:
+                hosting.obey(command)
 
 
 def check_file(path: Path) -> Checked:
@@ -45,6 +57,8 @@ if __name__ == "__main__":
         else:
             main(int(sys.argv[1]))
         status = 0
+    except SystemExit as leave:
+        status = int(leave.code or 0)
     except BaseException:
         traceback.print_exc()
     finally:

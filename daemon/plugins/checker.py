@@ -66,7 +66,7 @@ class Checker:
     # -- from the child ------------------------------------------------------------------------
 
     def happened(self, event: AnyHostEvent) -> None:
-        if self._answer is not None and not self._answer.done():
+        if isinstance(event, Checked) and self._answer is not None and not self._answer.done():
             self._answer.set_result(event)
 
     def gone(self, how: str) -> None:

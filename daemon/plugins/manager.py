@@ -12,7 +12,9 @@ from typing import Any
 from glmd import paths
 from glmd.daemon.engine.stages import BUILTIN, Parameter
 from glmd.daemon.plugins.checker import Checker
-from glmd.daemon.plugins.registry import Registry, Snapshot
+from glmd.daemon.plugins.host import Daemon, PluginHost
+from glmd.daemon.plugins.messages import ToolDone
+from glmd.daemon.plugins.registry import Record, Registry, Snapshot
 from glmd.daemon.plugins.version import Version
 from glmd.daemon.plugins.watch import FolderWatch
 from glmd.discovery import discover
@@ -26,21 +28,25 @@ log = logging.getLogger(__name__)
 
 
 class Plugins:
-    """Lives on the event loop and never blocks it. `on_change` is called when facts about plugins
-    have changed, `retire` with a version that no new request will use."""
+    """Lives on the event loop and never blocks it. `daemon`: what they may do with it. `on_change`
+    is called when facts about plugins have changed, `retire` with a version that no new request
+    will use."""
 
     def __init__(
         self,
         folders: Sequence[Path] = (),
         *,
         safe_mode: bool = False,
+        daemon: Daemon,
         on_change: Callable[[], None],
         retire: Callable[[Version], None],
     ) -> None:
         self._folders = list(folders)
         self._safe_mode = safe_mode
         self._on_change = on_change
-        self._registry = Registry(retire)
+        self._retire = retire
+        self._registry = Registry(self._retired)
+        self._host = PluginHost(daemon, self._trouble)
         self._checker = Checker()
         self._scanning = asyncio.Lock()
         self._watch: FolderWatch | None = None
@@ -65,6 +71,20 @@ class Plugins:
             scan.cancel()
         await asyncio.gather(*self._scans, return_exceptions=True)
         await self._checker.stop()
+        await self._host.stop()
+
+    # -- what plugins hear -----------------------------------------------------------------------
+
+    def started(self) -> None:
+        """The daemon serves."""
+        self._host.started()
+
+    def model_changed(self, old: str, new: str) -> None:
+        self._host.model_changed(old, new)
+
+    def changed(self) -> None:
+        """Some fact about the daemon may be different now."""
+        self._host.changed()
 
     # -- finding ---------------------------------------------------------------------------------
 
@@ -75,8 +95,7 @@ class Plugins:
             self._watch_all()
             sources = await asyncio.to_thread(discover, self._folders, safe_mode=self._safe_mode)
             for record in self._registry.found(sources):
-                report = await self._checker.check(record.source)
-                self._registry.checked(record, report)
+                await self._look_over(record)
                 name = record.source.name
                 if record.error:
                     log.warning("The plugin %s could not be loaded: %s", name, record.error)
@@ -85,6 +104,13 @@ class Plugins:
                 self._on_change()
             self._watch_all()
             self._on_change()
+
+    async def _look_over(self, record: Record) -> None:
+        version = self._registry.checked(record, await self._checker.check(record.source))
+        if version is not None and version.hosted:
+            record.error = await self._host.adopt(version)
+        if version is not None and not record.error:
+            self._registry.serve(record, version)
 
     async def reload(self, name: str | None) -> None:
         """Look for plugins again, and load `name` anew in any case. Raises NotFound."""
@@ -127,6 +153,30 @@ class Plugins:
         log.error("The plugin %s is quarantined.", version.name)
         self._registry.quarantine(version, why)
         self._on_change()
+
+    def _retired(self, version: Version) -> None:
+        self._host.dismiss(version)
+        self._retire(version)
+
+    def _trouble(self, version: Version, what: str) -> None:
+        log.warning("The plugin %s: %s", version.name, what)
+        version.trouble = what
+        self._on_change()
+
+    @property
+    def host_pid(self) -> int | None:
+        """The plugin host's process, None while there is none."""
+        return self._host.pid
+
+    # -- tools -----------------------------------------------------------------------------------
+
+    async def run_tool(self, name: str, arguments: dict[str, Any]) -> ToolDone:
+        """Run the tool of that name in the plugin host. Raises NotFound."""
+        for record in self._registry.records():
+            version = record.version
+            if version and any(tool.name == name for tool in version.report.tools):
+                return await self._host.run_tool(version, name, arguments)
+        raise NotFound(f"There is no tool {name}.", hint="`glmd plugins list` shows all.")
 
     # -- facts -----------------------------------------------------------------------------------
 

@@ -67,8 +67,10 @@ class Record:
     def _wrong(self) -> str:
         if self.source.problem:
             return self.source.problem
-        if self.version is None or not self.error:
-            return self.version.quarantined if self.version else self.error
+        if self.version is None:
+            return self.error
+        if not self.error:
+            return self.version.quarantined or self.version.trouble
         return f"The newer file is not used: {self.error} The version before it goes on."
 
 
@@ -104,13 +106,18 @@ class Registry:
         self._renew()
         return [r for r in self._records.values() if not r.source.problem and not r.tried]
 
-    def checked(self, record: Record, report: Checked) -> None:
-        """A plugin was looked over. Its new version serves from now on, or the old one goes on."""
+    def checked(self, record: Record, report: Checked) -> Version | None:
+        """A plugin was looked over: the version that can serve, None when it cannot."""
         record.again = False
         record.error = report.error or self._clash(record, report)
-        if not record.error:
-            self._drop(record)
-            record.version = Version(next(self._numbers), record.source, report)
+        if record.error:
+            return None
+        return Version(next(self._numbers), record.source, report)
+
+    def serve(self, record: Record, version: Version) -> None:
+        """The version serves from now on, and the one before it no more."""
+        self._drop(record)
+        record.version = version
         self._renew()
 
     def quarantine(self, version: Version, why: str) -> None:

@@ -10,18 +10,22 @@ from glmd.daemon.request.sampling import PluginSampler
 from glmd.discovery import Source
 from glmd.errors import Code, EngineFailed
 
+# Hooks that the plugin host calls while the daemon runs.
+HOSTED = frozenset({"glmd_daemon_started", "glmd_daemon_stopping", "glmd_model_changed"})
+
 
 @dataclass(eq=False)
 class Version:
     """`number` names it to the engine children. `quarantined`: why no request may use it any more,
     "" while they may. `retired`: a newer content has taken its place, or none; requests that pinned
-    it go on with it."""
+    it go on with it. `trouble`: what its hooks last got wrong."""
 
     number: int
     source: Source
     report: Checked
     quarantined: str = ""
     retired: bool = False
+    trouble: str = ""
     failures: list[float] = field(default_factory=list)  # when its requests failed, monotonic
 
     @property
@@ -34,6 +38,11 @@ class Version:
     def error(self, what: str) -> EngineFailed:
         """For a request that this plugin has ended."""
         return EngineFailed(what, hint=self.advice, code=Code.PLUGIN_ERROR, plugin=self.name)
+
+    @property
+    def hosted(self) -> bool:
+        """Whether it has to do in the plugin host."""
+        return bool(self.report.tools or HOSTED.intersection(self.report.hooks))
 
     @property
     def advice(self) -> str:

@@ -15,6 +15,7 @@ from support.peer import Peer
 from glmd import paths
 from glmd.daemon.plugins.manager import Plugins
 from glmd.daemon.plugins.version import Version
+from glmd.errors import InvalidRequest, ModelError
 from glmd.facts import DaemonFacts
 from glmd.wire.replies import Event, Ok, PluginInfo
 from glmd.wire.replies import Plugins as PluginList
@@ -139,8 +140,33 @@ class Managed(Plugins):
 
     def __init__(self, *folders: Path, **options: Any) -> None:
         self.retired: list[Version] = []
+        self.reloads: list[str | None] = []
         self._news = asyncio.Event()
-        super().__init__(folders, on_change=self._news.set, retire=self.retired.append, **options)
+        super().__init__(
+            folders,
+            daemon=self,
+            on_change=self._news.set,
+            retire=self.retired.append,
+            **options,
+        )
+
+    # -- Daemon ----------------------------------------------------------------------------------
+
+    def status(self) -> dict[str, Any]:
+        return {"state": "ready", "reloads": self.reloads}
+
+    async def reload_model(self, model: str | None) -> None:
+        if model == "nonsense":
+            raise ModelError("There is no model nonsense.", hint="Name another.")
+        self.reloads.append(model)
+        self.changed()
+
+    def topic(self, name: str) -> dict[str, Any]:
+        if name != "model":
+            raise InvalidRequest(f"There is no topic {name!r}.")
+        return {"reloads": list(self.reloads)}
+
+    # --------------------------------------------------------------------------------------------
 
     async def until(self, name: str, accept: Callable[[PluginInfo], bool]) -> PluginInfo:
         """Wait until a plugin is in such a state."""
