@@ -13,9 +13,10 @@ from glmd.plugins._constraint import Constraint
 from glmd.plugins._grammar import Grammars
 from glmd.sampler import Sampler, SamplerContext
 
-# Between two parts at most one space, or one newline with the indentation behind it: without a
-# bound a model that is out of ideas could write spaces for ever. A schema's own x-guidance wins.
-LAYOUT = {"whitespace_pattern": "( |\\n {0,16})?"}
+# On one line, with a space behind commas and colons or none: JSON is for programs, and a model that
+# may begin lines and indent them spends tokens on it, a small one all it has. A schema's own
+# x-guidance wins.
+LAYOUT = {"whitespace_flexible": False, "item_separator": ", ?", "key_separator": ": ?"}
 
 
 class JsonSchema(glmd.Sampler):

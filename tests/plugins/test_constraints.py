@@ -139,11 +139,23 @@ def test_an_answer_is_json_of_the_schema(prompt: list[int]) -> None:
         assert all(tag in {True, False} for tag in found.get("tags", []))
 
 
-def test_json_may_be_written_on_one_line_or_on_many() -> None:
+def ends(answer: bytes, schema: Any) -> bool:
+    """Whether the answer may be written so, and end there."""
+    ids = spelt(answer)
+    following = [{token} for token in ids] + [STOPS]
+    return all(
+        wanted <= harness(JSON).allowed({"schema": schema}, prompt=TEXT, answer=ids[:n])
+        for n, wanted in enumerate(following)
+    )
+
+
+def test_json_is_written_on_one_line_unless_its_schema_says_otherwise() -> None:
     value = {"a": [1, {"b": "c"}]}
-    for layout in ({}, {"indent": 2}, {"separators": (",", ":")}):
-        answer = spelt(json.dumps(value, **layout).encode())
-        assert harness(JSON).allowed(prompt=TEXT, answer=answer) == STOPS
+    assert ends(json.dumps(value).encode(), {})
+    assert ends(json.dumps(value, separators=(",", ":")).encode(), {})
+    indented = json.dumps(value, indent=2).encode()
+    assert not ends(indented, {})
+    assert ends(indented, {"x-guidance": {"whitespace_flexible": True}})
 
 
 def test_a_character_that_the_vocabulary_lacks_is_spelt_in_bytes() -> None:

@@ -1,0 +1,91 @@
+"""What docs/plugins.md begins with: ten lines that are saved are in the next answer."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from support.cli import call
+from support.daemons import Homes
+from support.documents import DOCS
+from support.plugins import Watcher, listed, save
+
+from glmd.facts import DaemonFacts
+
+SHOUT = re.findall(r"^```python\n(.*?)^```", (DOCS / "plugins.md").read_text(), re.M | re.S)[0]
+ASK = ("ask", "--sampler", "shout", "--max-new-tokens", "40", "What is glmd?")
+
+
+def test_ten_lines_are_in_the_next_answer(daemon: DaemonFacts) -> None:
+    assert call(*ASK).returncode == 1
+    with Watcher(daemon) as watcher:
+        save("shout", SHOUT)
+        first = watcher.loaded("shout").sha256
+        for seed in ("1", "2", "3"):
+            told = call(*ASK, "--seed", seed)
+            assert (told.returncode, told.stderr) == (0, "")
+            assert told.stdout.strip()
+            assert told.stdout == told.stdout.upper()
+
+        # An edit is in the next one: now it whispers.
+        save("shout", SHOUT.replace(".upper()", ".lower()"))
+        watcher.until("shout", lambda p: p.sha256 != first)
+        told = call(*ASK, "--seed", "1")
+        assert told.stdout == told.stdout.lower()
+        assert told.stdout.strip()
+
+        # A mistake takes nothing away.
+        save("shout", SHOUT.replace("def start(", "def start(:"))
+        assert "SyntaxError" in watcher.until("shout", lambda p: bool(p.error)).error
+        assert call(*ASK, "--seed", "1") == told
+
+
+SCHEMA = (
+    '{"type":"object","properties":{"answer":{"enum":["yes","no"]}},"required":["answer"],'
+    '"additionalProperties":false}'
+)
+
+
+@pytest.mark.parametrize(
+    ("samplers", "pattern"),
+    [
+        (["mirostat:tau=3"], r".+"),
+        (["dynatemp:range=0.3", "quote", "no_repeat_ngram:n=2"], r".+"),
+        (['choices:of=["yes","no"]'], r"yes|no"),
+        (["regex:pattern=[0-9]{2}-[a-c]"], r"[0-9]{2}-[a-c]"),
+        ([f"json_schema:schema={SCHEMA}"], r'\{"answer": ?"(yes|no)"\}'),
+    ],
+    ids=lambda value: value[0].partition(":")[0] if isinstance(value, list) else "",
+)
+def test_what_ships_answers(shared_daemon: DaemonFacts, samplers: list[str], pattern: str) -> None:
+    flags = [word for one in samplers for word in ("--sampler", one)]
+    told = call("ask", *flags, "--seed", "5", "--max-new-tokens", "60", "What is glmd?")
+    assert (told.returncode, told.stderr) == (0, "")
+    assert re.fullmatch(pattern, told.stdout.strip(), re.S)
+    assert call("ask", *flags, "--seed", "5", "--max-new-tokens", "60", "What is glmd?") == told
+
+
+def test_all_that_ship_are_listed(shared_daemon: DaemonFacts) -> None:
+    found = {plugin.name: plugin for plugin in listed(shared_daemon).plugins}
+    shipped = {
+        "choices",
+        "dynatemp",
+        "json_schema",
+        "mirostat",
+        "no_repeat_ngram",
+        "quote",
+        "regex",
+    }
+    assert shipped <= found.keys()
+    assert {found[name].state for name in shipped} == {"loaded"}
+
+
+def test_misplaced_constraints_harm_nobody(homes: Homes) -> None:
+    """A chain that leaves a sampler nothing is its request's fault: no plugin is quarantined."""
+    homes.start()
+    for _ in range(4):
+        told = call("ask", "--sampler", "top_k:k=1", "--sampler", 'choices:of=["~"]', "你好")
+        assert told.returncode == 1
+        assert "took out every token that it allows." in told.stderr
+        assert "Put choices first." in told.stderr
+    assert call("ask", "--sampler", 'choices:of=["yes"]', "你好").stdout == "yes\n"
