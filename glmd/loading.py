@@ -16,6 +16,7 @@ from glmd.discovery import Source
 from glmd.sampler import Sampler
 from glmd.tool import RunnableTool
 
+CHECK_SECONDS = 10.0  # that importing a plugin and trying its samplers may take
 USER_MODULES = "glmd_user"  # the package that files seem to be in
 
 # What a lone file may not do: its code would run in the core or in the command line.

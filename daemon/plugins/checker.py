@@ -10,8 +10,8 @@ from glmd.daemon.engine import transport
 from glmd.daemon.plugins.messages import AnyHostEvent, Check, Checked
 from glmd.daemon.pool.child import Child
 from glmd.discovery import Source
+from glmd.loading import CHECK_SECONDS
 
-CHECK_SECONDS = 10.0  # that importing and trying a plugin may take
 IDLE_SECONDS = 10.0  # after which a host that looks nothing over ends
 
 MODULE = "glmd.daemon.plugins"

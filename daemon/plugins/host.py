@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import msgspec
 
 from glmd.daemon.engine import transport
-from glmd.daemon.plugins.checker import CHECK_SECONDS, MODULE
+from glmd.daemon.plugins.checker import MODULE
 from glmd.daemon.plugins.messages import (
     Adopt,
     Adopted,
@@ -34,6 +34,7 @@ from glmd.daemon.plugins.version import Version
 from glmd.daemon.pool.child import Child
 from glmd.daemon.pool.deaths import Deaths
 from glmd.errors import GlmdError
+from glmd.loading import CHECK_SECONDS
 
 STOP_SECONDS = 1.5  # that the child has to leave: a second is the plugins'
 

@@ -28,6 +28,7 @@ COMMANDS = (
     "chat",
     "ask",
     "sessions",
+    "plugins",
     "compile",
     "toolchain",
     "devices",

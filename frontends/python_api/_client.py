@@ -28,7 +28,7 @@ from glmd.frontends.python_api._options import (
 from glmd.frontends.python_api._results import ChatResult, CompleteResult, Delta
 from glmd.frontends.python_api._timeouts import Patience
 from glmd.wire import replies, requests
-from glmd.wire.replies import Event, SessionInfo, StatusReply, Tokens
+from glmd.wire.replies import Event, Plugins, SessionInfo, StatusReply, Tokens
 from glmd.wire.requests import AnyRequest, Attach, Chat, Complete
 
 # Seconds a wait lasts at most at a time: a signal that arrives just as Python begins to wait is
@@ -241,6 +241,16 @@ class Client(ClientBase):
     def detokenize(self, tokens: Sequence[int]) -> str:
         request = requests.Detokenize(id=new_id(), tokens=list(tokens))
         return self._ask(request, replies.Detokenized).text
+
+    def plugins(self) -> Plugins:
+        """The plugins, and every stage that a request may name."""
+        return self._ask(requests.ListPlugins(id=new_id()), Plugins)
+
+    def reload_plugins(self, plugin: str | None = None) -> Plugins:
+        """Look for plugins again; load `plugin` anew also where it is the same as before. Raises
+        NotFound."""
+        request = requests.ReloadPlugins(id=new_id(), plugin=plugin)
+        return self._ask(request, Plugins)
 
     def status(self) -> StatusReply:
         """What the daemon runs and has served."""
