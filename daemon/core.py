@@ -10,7 +10,6 @@ import asyncio
 import logging
 import os
 import uuid
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -19,26 +18,25 @@ import zmq
 
 import glmd
 from glmd import facts, keys, paths, process
-from glmd.checkpoint.source import open_model
-from glmd.daemon.config import Config, resolve
+from glmd.daemon.config import resolve
 from glmd.daemon.lifecycle.logs import open_log
 from glmd.daemon.lifecycle.notify import Systemd
 from glmd.daemon.lifecycle.signals import StopRequests
 from glmd.daemon.lifecycle.starter import Starter
+from glmd.daemon.models.models import Models
+from glmd.daemon.models.plan import Plan, make_plan
 from glmd.daemon.plugins.manager import Plugins
-from glmd.daemon.pool.pool import Pool
-from glmd.daemon.pool.spec import PoolSpec
 from glmd.daemon.request.requests import Requests
 from glmd.daemon.server.answers import Answers
 from glmd.daemon.server.server import Server
 from glmd.daemon.sessions.store import SessionStore
 from glmd.daemon.status import Describer
-from glmd.daemon.tokenizer.tokenizer import Tokenizer
-from glmd.errors import Code, DaemonError, GlmdError, InvalidRequest, StartFailed, Unsupported
+from glmd.errors import Busy, Code, DaemonError, GlmdError, InvalidRequest, StartFailed
 from glmd.facts import DaemonFacts, State
 from glmd.settings import DRAIN_SECONDS, DaemonSettings
 from glmd.wire import PROTOCOL_MAX, PROTOCOL_MIN
 from glmd.wire.replies import StatusReply
+from glmd.wire.requests import Reload
 
 log = logging.getLogger(__name__)
 
@@ -52,38 +50,34 @@ class Core:
     """One run of one daemon. The caller holds the lock. `facts` are written to a file with every
     change."""
 
-    def __init__(self, config: Config, tokenizer: Tokenizer, starter: Starter) -> None:
-        self._config = config
+    def __init__(self, plan: Plan, starter: Starter) -> None:
+        self._config = config = plan.config
         self._starter = starter
         self._stop = StopRequests()
         self._systemd = Systemd()
-        self.facts = _first_facts(config)
+        self.facts = _first_facts(plan)
         self._plugins = Plugins(
             config.plugin_dirs,
             safe_mode=config.safe_mode,
             daemon=self,
             on_change=lambda: self._changed("plugins"),
-            retire=lambda version: self._pool.retired(version),
+            retire=lambda version: self._models.retired(version),
         )
-        self._pool = Pool(
-            _spec(config, tokenizer.vocab_bytes),
-            on_change=self._changed,
-            on_blame=self._plugins.blame,
-        )
+        self._models = Models(plan, on_change=self._changed, on_blame=self._plugins.blame)
         self._sessions = SessionStore(paths.sessions_file(config.name))
-        self._describer = Describer(config, self._pool, self._plugins, lambda: self.facts)
+        self._describer = Describer(self._models, self._plugins, lambda: self.facts)
         self._topics = {
             "model": self._describer.model,
             "replicas": self._describer.replicas,
             "plugins": self._describer.plugins,
             "queue": self._describer.queue,
         }
-        requests = Requests(tokenizer, self._pool, self._sessions, lambda: self._plugins.snapshot)
+        requests = Requests(self._models.entrance, self._sessions, lambda: self._plugins.snapshot)
         self._server = Server(
             self.facts.server,
             self.facts.boot_id,
             requests,
-            Answers(requests, self._sessions, self._plugins),
+            Answers(requests, self._sessions, self._plugins, self._reload),
             self._status,
             self._topics,
             config.max_queue,
@@ -100,7 +94,7 @@ class Core:
             self._starter.settled(self.facts)
             self._systemd.ready()
             self._plugins.started()
-            log.info("Ready: %s.", self._pool.placement.rstrip("."))
+            log.info("Ready: %s.", self._models.present.replicas.placement.rstrip("."))
             await self._stop.asked.wait()
         finally:
             await self._end()
@@ -123,11 +117,11 @@ class Core:
 
     async def _load(self) -> None:
         """Raises ModelError and EngineFailed, and DaemonError when told to stop meanwhile."""
-        await self._pool.start()
+        await self._models.start()
         self._starter.watch(self._stop.ask)
         plugins = self._plugins.start()
         teller = asyncio.ensure_future(self._tell_starter())
-        ready = asyncio.ensure_future(self._pool.ready())
+        ready = asyncio.ensure_future(self._models.present.replicas.ready())
         try:
             if not await self._before(self._stop.asked, ready):
                 raise DaemonError(
@@ -142,18 +136,18 @@ class Core:
 
     async def _tell_starter(self) -> None:
         while True:
-            self._starter.loading(*self._pool.loading)
+            self._starter.loading(*self._models.present.replicas.loading)
             await asyncio.sleep(TELL_INTERVAL)
 
     async def _end(self) -> None:
-        log.info("Stopping: %d requests run, %d wait.", self._pool.running, self._pool.queued)
+        log.info("Stopping: %d requests run, %d wait.", self._models.running, self._models.queued)
         patience = DRAIN_SECONDS if self.facts.state == "ready" else 0.0
         self._say("stopping")
         self._systemd.stopping()
         self._server.refuse_new()
-        drain = asyncio.ensure_future(self._pool.stop(patience))
+        drain = asyncio.ensure_future(self._models.stop(patience))
         if not await self._before(self._stop.insisted, drain):
-            await self._pool.stop(0.0)
+            await self._models.stop(0.0)
             await drain
         readers = asyncio.ensure_future(self._server.finish(LAST_WORDS))
         if not await self._before(self._stop.insisted, readers):
@@ -186,15 +180,40 @@ class Core:
         self._changed("model")
 
     def _changed(self, topic: str) -> None:
-        # While it loads, a failure ends the daemon.
-        if self.facts.state == "ready" and (failure := self._pool.failure()):
-            code, error, hint = failure.wire_code, failure.message, failure.hint
-            self._say("failed", code=code, error=error, hint=hint)
+        # While it loads for the first time, a failure ends the daemon.
+        if self.facts.state in {"ready", "failed"}:
+            now = self._facts_now()
+            if now != self.facts:
+                self.facts = now
+                self._say(now.state)
         self._server.changed()
         self._plugins.changed()
 
     def _status(self, request_id: str) -> StatusReply:
         return self._describer.status(request_id, self._server.clients, self._server.clients_served)
+
+    def _facts_now(self) -> DaemonFacts:
+        """What serves, or why nothing does any more."""
+        plan, failure = self._models.present.plan, self._models.failure()
+        return msgspec.structs.replace(
+            self.facts,
+            state="failed" if failure else "ready",
+            said=plan.said,
+            model=str(plan.config.model),
+            backend=plan.config.backend,
+            code=failure.wire_code if failure else "",
+            error=failure.message if failure else "",
+            hint=failure.hint if failure else "",
+        )
+
+    async def _reload(self, request: Reload) -> StatusReply:
+        """Raises what keeps the model from serving."""
+        if self.facts.state not in {"ready", "failed"}:
+            raise Busy(f"The daemon is {self.facts.state}.", code=Code.RELOAD_IN_PROGRESS)
+        given = {name: getattr(request, name) for name in ("model", "mode", "tokenizer")}
+        said = {name: value for name, value in given.items() if value is not None}
+        await self._models.reload(msgspec.structs.replace(self._models.present.plan.said, **said))
+        return self._status(request.id)
 
     # -- what plugins may do ---------------------------------------------------------------------
 
@@ -203,7 +222,7 @@ class Core:
         return facts
 
     async def reload_model(self, model: str | None) -> None:
-        raise Unsupported("This version cannot change its model.", hint="Restart the daemon.")
+        await self._reload(Reload(id="", model=model))
 
     def topic(self, name: str) -> dict[str, Any]:
         if name not in self._topics:
@@ -221,8 +240,8 @@ async def serve(said: DaemonSettings, starter: Starter) -> None:
     if (left := facts.read(config.name)) is not None:
         log.warning("The previous daemon (pid %d) ended without a word.", left.pid)
     log.info("glmd %s, model %s on %s.", glmd.__version__, config.model, config.backend)
-    tokenizer = await asyncio.to_thread(_read_tokenizer, config)
-    await Core(config, tokenizer, starter).run()
+    plan = await asyncio.to_thread(make_plan, said)
+    await Core(plan, starter).run()
 
 
 def failed_facts(name: str, error: GlmdError) -> DaemonFacts:
@@ -248,20 +267,8 @@ def failed_facts(name: str, error: GlmdError) -> DaemonFacts:
     return left
 
 
-def _read_tokenizer(config: Config) -> Tokenizer:
-    """The model's tokenizer, after a look at the model itself: what is wrong with its files is said
-    before an engine child has to. Raises ModelError."""
-    model = open_model(config.model)
-    if config.tokenizer is not None:
-        tokenizer = Tokenizer.load(config.tokenizer)
-    else:
-        tokenizer = Tokenizer(model.tokenizer(), f"of {config.model}")
-    tokenizer.check_fits(model.config.padded_vocab_size)
-    return tokenizer
-
-
-def _first_facts(config: Config) -> DaemonFacts:
-    pid = os.getpid()
+def _first_facts(plan: Plan) -> DaemonFacts:
+    pid, config = os.getpid(), plan.config
     return DaemonFacts(
         name=config.name,
         pid=pid,
@@ -274,22 +281,5 @@ def _first_facts(config: Config) -> DaemonFacts:
         model=str(config.model),
         backend=config.backend,
         log=str(paths.log_file(config.name)),
-    )
-
-
-def _spec(config: Config, vocabulary: Sequence[bytes]) -> PoolSpec:
-    return PoolSpec(
-        name=config.name,
-        model=config.model,
-        backend=config.backend,
-        mode=config.mode,
-        context=config.context,
-        slots=config.slots,
-        threads=config.threads,
-        replicas=config.replicas,
-        devices=config.devices,
-        simulate=config.simulate,
-        max_queue=config.max_queue,
-        vocabulary=vocabulary,
-        plugin_memory=config.plugin_memory << 20,
+        said=plan.said,
     )

@@ -8,9 +8,8 @@ from typing import Any
 
 import msgspec
 
-from glmd.daemon.config import Config
+from glmd.daemon.models.models import Models
 from glmd.daemon.plugins.manager import Plugins
-from glmd.daemon.pool.pool import Pool
 from glmd.facts import DaemonFacts
 from glmd.wire.replies import ReplicaStatus, StatusReply
 
@@ -18,17 +17,14 @@ from glmd.wire.replies import ReplicaStatus, StatusReply
 class Describer:
     """`facts` gives the present ones."""
 
-    def __init__(
-        self, config: Config, pool: Pool, plugins: Plugins, facts: Callable[[], DaemonFacts]
-    ) -> None:
-        self._config = config
-        self._pool = pool
+    def __init__(self, models: Models, plugins: Plugins, facts: Callable[[], DaemonFacts]) -> None:
+        self._models = models
         self._plugins = plugins
         self._facts = facts
         self._started = time.monotonic()
 
     def status(self, request_id: str, clients: int, clients_served: int) -> StatusReply:
-        facts, replicas = self._facts(), self._pool.replicas()
+        facts, models = self._facts(), self._models
         model = self.model()
         return StatusReply(
             id=request_id,
@@ -46,33 +42,40 @@ class Describer:
             model_path=model["path"],
             mode=model["mode"],
             context=model["context"],
-            placement=self._pool.placement,
-            replicas=replicas,
-            queued=self._pool.queued,
-            running=self._pool.running,
+            placement=models.shown.replicas.placement,
+            replicas=models.shown.replicas.replicas(),
+            queued=models.queued,
+            running=models.running,
             clients=clients,
             clients_served=clients_served,
-            requests_served=sum(replica.requests_served for replica in replicas),
-            model_loads=sum(replica.model_loads for replica in replicas),
+            requests_served=models.requests_served,
+            model_loads=models.model_loads,
+            model_identity=model["identity"],
+            leaving=len(models.leaving),
+            reload=models.last,
         )
 
     def model(self) -> dict[str, Any]:
         """Facts of the topic "model"."""
-        loaded, config = self._pool.model, self._config
+        shown = self._models.shown
+        loaded, config = shown.replicas.model, shown.plan.config
+        reload = self._models.last
         return {
-            "state": self._state(self._pool.replicas()),
-            "name": config.model.name if config.model.is_dir() else config.model.stem,
+            "state": self._state(shown.replicas.replicas()),
+            "name": shown.plan.name,
             "path": str(config.model),
             "mode": loaded.mode if loaded else config.mode or "",
             "backend": loaded.backend if loaded else config.backend,
             "simulated": config.simulate,
             "context": loaded.context if loaded else config.context,
+            "identity": shown.plan.pin.identity,
+            "reload": msgspec.structs.asdict(reload) if reload else None,
         }
 
     def replicas(self) -> dict[str, Any]:
         """Facts of the topic "replicas". What changes with every token is left to `status`."""
         told = ("index", "state", "pid", "slots", "model_loads", "error")
-        replicas = self._pool.replicas()
+        replicas = self._models.shown.replicas.replicas()
         return {"replicas": [{field: getattr(one, field) for field in told} for one in replicas]}
 
     def plugins(self) -> dict[str, Any]:
@@ -81,12 +84,14 @@ class Describer:
 
     def queue(self) -> dict[str, Any]:
         """Facts of the topic "queue"."""
-        return {"queued": self._pool.queued, "running": self._pool.running}
+        return {"queued": self._models.queued, "running": self._models.running}
 
     def _state(self, replicas: list[ReplicaStatus]) -> Any:
         states = {replica.state for replica in replicas}
         if self._facts().state == "stopping":
             return "stopping"
+        if self._models.entrance.closed:
+            return "loading"
         if states == {"ready"}:
             return "ready"
         if states <= {"failed", "stopped"}:

@@ -25,7 +25,6 @@ POLL = 0.05  # seconds between looks at another starter's progress
 GRACE = 5.0  # seconds for an ending that should be immediate
 
 COMMAND = (sys.executable, "-I", "-m", "glmd.daemon")  # its settings are the next word
-SETTINGS_WORD = len(COMMAND)
 
 
 class Start(NamedTuple):
@@ -54,15 +53,10 @@ def running(name: str) -> DaemonFacts | None:
 
 
 def settings_of(name: str) -> DaemonSettings | None:
-    """What the running daemon was told at its start, None where none runs: a restart repeats it."""
+    """What the running daemon was told at its start and by reloads, None where none runs: a restart
+    repeats it."""
     found = running(name)
-    if found is None:
-        return None
-    try:
-        words = psutil.Process(found.pid).cmdline()
-        return msgspec.json.decode(words[SETTINGS_WORD], type=DaemonSettings)
-    except (psutil.Error, IndexError, msgspec.DecodeError):
-        return None  # it ends just now
+    return None if found is None else found.said
 
 
 def start_daemon(

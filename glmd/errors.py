@@ -6,7 +6,7 @@
     ├── Unsupported             unsupported
     ├── NotFound                not_found
     ├── SessionConflict         session_conflict
-    ├── Busy                    busy
+    ├── Busy                    busy, reload_in_progress
     ├── Refused                 protocol_mismatch, hello_first, unauthorized
     ├── DaemonError             stopping, slow_client, expired, taken_over, internal
     ├── EngineFailed            engine_died, engine_failed, plugin_error
@@ -36,6 +36,7 @@ class Code(str, Enum):
     NOT_FOUND = "not_found"  # no such session, message, request, plugin
     SESSION_CONFLICT = "session_conflict"  # another turn runs on this branch
     BUSY = "busy"  # the queue is full; retry_after_ms says when to try again
+    RELOAD_IN_PROGRESS = "reload_in_progress"  # one at a time
     PROTOCOL_MISMATCH = "protocol_mismatch"  # no common protocol version
     HELLO_FIRST = "hello_first"  # the connection has not said hello (to this boot)
     UNAUTHORIZED = "unauthorized"  # not this principal's object
@@ -161,6 +162,7 @@ _CLASSES: dict[Code, type[GlmdError]] = {
     Code.NOT_FOUND: NotFound,
     Code.SESSION_CONFLICT: SessionConflict,
     Code.BUSY: Busy,
+    Code.RELOAD_IN_PROGRESS: Busy,
     Code.PROTOCOL_MISMATCH: Refused,
     Code.HELLO_FIRST: Refused,
     Code.UNAUTHORIZED: Refused,

@@ -10,13 +10,15 @@ from typing import Literal
 import msgspec
 
 from glmd import paths, process
+from glmd.settings import DaemonSettings
 
 State = Literal["loading", "ready", "stopping", "failed"]
 
 
 class DaemonFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`started`: clock ticks since boot, which with `pid` names one process for ever. `endpoints`:
-    the local one first. `server_key`: public CURVE key of the tcp endpoint, in hex. `error` and
+    the local one first. `said`: the settings it was given, as the last reload left them.
+    `server_key`: public CURVE key of the tcp endpoint, in hex. `error` and
     `hint`: why it failed, with its `code` ("" where it is none of the wire's). One that failed at
     its start is ending; one with endpoints served until its engines died too often."""
 
@@ -32,6 +34,7 @@ class DaemonFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     backend: str
     log: str
     server_key: str = ""
+    said: DaemonSettings | None = None
     code: str = ""
     error: str = ""
     hint: str = ""

@@ -82,6 +82,7 @@ def _ready(load: Load, loaded: Loaded) -> Ready:
         outputs=[want.name for want in can.outputs if want is not Want.none],
         devices=load.devices,
         model_bytes=loaded.nbytes,
+        kv_bytes=loaded.slots * loaded.context * loaded.config.kv_bytes_per_token,
         seconds=loaded.seconds,
     )
 

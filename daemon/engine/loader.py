@@ -12,6 +12,7 @@ import numpy as np
 
 from glmd.checkpoint.config import ModelConfig
 from glmd.checkpoint.folder import Checkpoint
+from glmd.checkpoint.identity import identity
 from glmd.checkpoint.source import open_model
 from glmd.daemon.engine.memory import available_memory, plan_kv
 from glmd.daemon.engine.messages import Load
@@ -50,9 +51,10 @@ def load_backend(load: Load, progress: Progress) -> Loaded:
     plan = plan_kv(
         model.config,
         model.nbytes if isinstance(model, PackedModel) else packed_size(model, mode),
-        available_memory() // load.sharing,
+        max(0, available_memory() - load.reserved) // load.sharing,
         context=load.context,
         slots=load.slots,
+        fewest=load.fewest,
         advice="" if packed or mode == "int4" else "--mode int4 or ",
     )
     try:
@@ -73,6 +75,11 @@ def load_backend(load: Load, progress: Progress) -> Loaded:
         ) from error
     except (ValueError, _engine.EngineError) as error:
         raise ModelError(f"{load.model} does not fit the CPU backend: {error}.") from error
+    if load.identity and identity(Path(load.model)) != load.identity:
+        raise ModelError(
+            f"{load.model} changed while it was being loaded.",
+            hint="Put the new files beside the old ones and rename them when they are complete.",
+        )
     return Loaded(
         backend=backend,
         config=model.config,

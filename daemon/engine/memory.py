@@ -78,22 +78,23 @@ def plan_kv(
     *,
     context: int = 0,
     slots: int = 0,
+    fewest: int = 0,
     advice: str = "",
 ) -> KvPlan:
     """Divide `available` bytes between weights and KV cache; 0 is automatic.
 
     The context is the model's own unless a smaller one is asked for; slots are as many as fit into
     what the weights leave. Raises ModelError (out_of_memory) if not even one does, or not the
-    number asked for; `advice` is part of its hint.
+    number asked for, nor the `fewest` worth having; `advice` is part of its hint.
     """
     context = min(context or config.seq_length, config.seq_length)
     slot_bytes = context * config.kv_bytes_per_token
     left = available - weight_bytes - HEADROOM
-    needed_slots = slots or 1
+    needed_slots = slots or fewest or 1
     if left < needed_slots * slot_bytes:
         needed = weight_bytes + HEADROOM + needed_slots * slot_bytes
         fewer = "fewer --slots or " if needed_slots > 1 else ""
-        conversations = "one conversation" if needed_slots == 1 else f"{slots} conversations"
+        conversations = "one conversation" if needed_slots == 1 else f"{needed_slots} conversations"
         raise ModelError(
             f"The model needs {needed / GIB:.1f} GiB of memory ({weight_bytes / GIB:.1f} for its "
             f"weights, {needed_slots * slot_bytes / GIB:.1f} for {conversations} of {context} "
@@ -101,5 +102,5 @@ def plan_kv(
             hint=f"Close other programs, or choose {fewer}{advice}a smaller --context.",
             code=Code.OUT_OF_MEMORY,
         )
-    automatic = min(MOST_SLOTS, max(1, int(KV_SHARE * left) // slot_bytes))
+    automatic = min(MOST_SLOTS, max(needed_slots, int(KV_SHARE * left) // slot_bytes))
     return KvPlan(slots or automatic, context)

@@ -23,7 +23,9 @@ class Load(Command, tag="load", frozen=True):
     """First command. `model`: checkpoint folder, packed file or bmodel. `mode`: f16, int8, int4, or
     "" for the model's own. `context`: positions a slot holds, 0 for the model's own. `slots`,
     `threads`: 0 for automatic. `sharing`: children that are loading at the same time and divide the
-    machine's free memory among them. `plugin_memory`: bytes that plugins may add, 0 for any number.
+    machine's free memory among them; `reserved`: bytes of it that are promised to others; `fewest`:
+    slots below which this is out_of_memory. `identity`: what the model's files must be, "" for any.
+    `plugin_memory`: bytes that plugins may add, 0 for any number.
     """
 
     model: str
@@ -33,6 +35,9 @@ class Load(Command, tag="load", frozen=True):
     slots: int = 0
     threads: int = 0
     sharing: int = 1
+    reserved: int = 0
+    fewest: int = 0
+    identity: str = ""
     devices: list[int] = []
     simulate: bool = False
     plugin_memory: int = 0
@@ -106,7 +111,8 @@ class Loading(Event, tag="loading", frozen=True):
 
 
 class Ready(Event, tag="ready", frozen=True):
-    """The model is loaded. `outputs`: of token, candidates, logits. `vocab`: the padded length."""
+    """The model is loaded. `outputs`: of token, candidates, logits. `vocab`: the padded length.
+    `model_bytes`, `kv_bytes`: of weights, and of KV cache once every slot is full."""
 
     slots: int
     context: int
@@ -116,6 +122,7 @@ class Ready(Event, tag="ready", frozen=True):
     outputs: list[str]
     devices: list[int] = []
     model_bytes: int = 0
+    kv_bytes: int = 0
     seconds: float = 0.0
 
 

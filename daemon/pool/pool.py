@@ -15,7 +15,7 @@ from glmd.daemon.pool.job import Job, Listener
 from glmd.daemon.pool.placement import place
 from glmd.daemon.pool.queue import FairQueue
 from glmd.daemon.pool.replica import Replica
-from glmd.daemon.pool.spec import PoolSpec, Timeouts
+from glmd.daemon.pool.spec import ALONE, Beside, Files, PoolSpec, Timeouts
 from glmd.daemon.pool.ticket import Ticket
 from glmd.errors import (
     Busy,
@@ -40,7 +40,9 @@ class Pool:
 
     `on_change` is called with "replicas", "model" or "queue" when facts about those have changed,
     `on_blame` with a plugin in whose code a request failed, or an engine died (`crashed`).
-    Raises InvalidRequest when the replicas cannot be laid out as the spec asks.
+    `files` says where the model's files are when an engine child is started; without it they are
+    where the spec says. Raises InvalidRequest when the replicas cannot be laid out as the spec
+    asks.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Pool:
         on_change: Callable[[str], None],
         on_blame: Callable[[Version, str, bool], None] = lambda version, what, crashed: None,
         timeouts: Timeouts | None = None,
+        files: Files | None = None,
     ) -> None:
         placement = place(spec)
         self.placement = placement.reason
@@ -65,17 +68,17 @@ class Pool:
         self._idle.set()
         self._timer: asyncio.TimerHandle | None = None
         self._replicas = [
-            Replica(i, load, timeouts or Timeouts(), self, spec.name, spec.vocabulary)
+            Replica(i, load, timeouts or Timeouts(), self, spec.name, spec.vocabulary, files)
             for i, load in enumerate(placement.loads)
         ]
 
     # -- life ----------------------------------------------------------------------------------
 
-    async def start(self) -> None:
+    async def start(self, beside: Beside = ALONE) -> None:
         """Spawn the engine children; they load in the background."""
         self._tick()
         for replica in self._replicas:
-            replica.start()
+            replica.start(beside)
 
     async def ready(self) -> None:
         """Wait until every replica has loaded or failed. Raises ModelError or EngineFailed when
@@ -88,7 +91,7 @@ class Pool:
 
     async def stop(self, drain: float) -> None:
         """Refuse new requests, give the accepted ones `drain` seconds, end the children. May be
-        called again with less patience."""
+        called again, with less patience."""
         self._stopping = True
         try:
             await asyncio.wait_for(self._idle.wait(), drain)
@@ -253,6 +256,11 @@ class Pool:
     @property
     def running(self) -> int:
         return sum(replica.running for replica in self._replicas)
+
+    @property
+    def promised(self) -> int:
+        """Bytes that the engine children may still come to take."""
+        return sum(replica.promised for replica in self._replicas)
 
     def replicas(self) -> list[ReplicaStatus]:
         return [replica.status() for replica in self._replicas]

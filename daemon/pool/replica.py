@@ -32,9 +32,9 @@ from glmd.daemon.pool.child import Child
 from glmd.daemon.pool.deaths import Deaths
 from glmd.daemon.pool.grammar import count
 from glmd.daemon.pool.pins import Pins
-from glmd.daemon.pool.spec import Timeouts
+from glmd.daemon.pool.spec import ALONE, Beside, Files, Timeouts
 from glmd.daemon.pool.ticket import Ticket
-from glmd.errors import Code, EngineFailed, GlmdError, from_wire
+from glmd.errors import Code, EngineFailed, GlmdError, ModelError, from_wire
 from glmd.wire.replies import DeviceStatus, ReplicaStatus
 
 log = logging.getLogger(__name__)
@@ -65,6 +65,7 @@ class Replica:
         owner: ReplicaOwner,
         daemon: str,
         vocabulary: Sequence[bytes] = (),
+        files: Files | None = None,
     ) -> None:
         self.index = index
         self.state: State = "loading"
@@ -76,6 +77,7 @@ class Replica:
         self._owner = owner
         self._daemon = daemon
         self._vocabulary = vocabulary
+        self._files = files
         self._child: Child[AnyEvent] | None = None
         self._pins: Pins | None = None
         self._gone = asyncio.Event()
@@ -142,11 +144,12 @@ class Replica:
 
     # -- the child -----------------------------------------------------------------------------
 
-    def start(self) -> None:
+    def start(self, beside: Beside = ALONE) -> None:
         self._heard = time.monotonic()
         self.progress = (0, 0)
         self._gone.clear()
         try:
+            load = self._located()
             self._pins = Pins(self._vocabulary)
             self._child = Child(
                 f"engine {self.index}",
@@ -155,12 +158,22 @@ class Replica:
                 self,
                 shared=[self._pins.page.fd],
             )
+        except ModelError as error:
+            asyncio.get_running_loop().call_soon(self._give_up, error)
+            return
         except OSError as error:
             asyncio.get_running_loop().call_soon(self.gone, f"could not be started: {error}")
             return
-        self._child.send(self._load)
+        self._child.send(replace(load, reserved=beside.reserved, fewest=beside.slots))
         self._load = replace(self._load, sharing=1)  # the next child will load alone
         self._owner.state_changed(self)
+
+    def _located(self) -> Load:
+        """The load, with the model's files where they are now. Raises ModelError."""
+        if self._files is None:
+            return self._load
+        path = str(self._files.path())
+        return replace(self._load, model=path, identity=self._files.identity)
 
     async def stop(self) -> None:
         """End the child; it is gone when this returns. What still runs on it ends unanswered."""
@@ -306,6 +319,15 @@ class Replica:
         self._owner.state_changed(self)
 
     # -- status --------------------------------------------------------------------------------
+
+    @property
+    def promised(self) -> int:
+        """Bytes that the child may still come to take: the weights and the KV cache it has planned
+        with, less what is resident."""
+        if self.model is None or self._child is None:
+            return 0
+        planned = self.model.model_bytes + self.model.kv_bytes
+        return max(0, planned - _resident(self._child))
 
     def status(self) -> ReplicaStatus:
         return ReplicaStatus(

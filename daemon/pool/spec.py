@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -31,6 +32,27 @@ class PoolSpec(msgspec.Struct, frozen=True, kw_only=True):
     max_queue: int = 64
     vocabulary: Sequence[bytes] = ()
     plugin_memory: int = 0
+
+
+class Files(Protocol):
+    """Where the model's files are. `identity`: see glmd.checkpoint.identity."""
+
+    @property
+    def identity(self) -> str: ...
+
+    def path(self) -> Path:
+        """Raises ModelError when they are no more what they were."""
+
+
+class Beside(NamedTuple):
+    """What is loaded while other engine children serve leaves them `reserved` bytes, which they
+    have been promised and do not use yet; it is not worth it with fewer than `slots` slots each."""
+
+    reserved: int = 0
+    slots: int = 0
+
+
+ALONE = Beside()
 
 
 class Timeouts(msgspec.Struct, frozen=True):

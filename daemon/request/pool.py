@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from glmd.daemon.pool.job import Job, Listener
+from glmd.errors import GlmdError
 
 
 class Model(Protocol):
@@ -40,8 +41,8 @@ class Pool(Protocol):
     def loading(self) -> tuple[int, int]:
         """Bytes of weights that have been read, and have to be."""
 
-    async def ready(self) -> None:
-        """Wait until a model is loaded. Raises ModelError or EngineFailed when that failed."""
+    def failure(self) -> GlmdError | None:
+        """Why no model serves or ever will; None while one does or may yet."""
 
     def submit(self, job: Job, listener: Listener) -> Ticket:
         """Take a request; `listener` is first called after this has returned. Raises Busy and

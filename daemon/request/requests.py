@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from glmd.daemon.chat.conversation import check_conversation
 from glmd.daemon.chat.prompt import join, render
+from glmd.daemon.models.entrance import Entrance
 from glmd.daemon.plugins.version import Offer
 from glmd.daemon.request.outlet import Outlet
-from glmd.daemon.request.pool import Pool
 from glmd.daemon.request.running import Running
 from glmd.daemon.sessions.store import SessionStore
 from glmd.daemon.tokenizer.tokenizer import Tokenizer
@@ -22,39 +22,36 @@ class Requests:
 
     def __init__(
         self,
-        tokenizer: Tokenizer,
-        pool: Pool,
+        entrance: Entrance,
         sessions: SessionStore,
         samplers: Callable[[], Mapping[str, Offer]] = dict,
     ) -> None:
         """`samplers`: those of plugins that a request may name now."""
+        self._entrance = entrance
         self._samplers = samplers
-        self._tokenizer = tokenizer
-        self._pool = pool
         self._sessions = sessions
 
     def start(self, request: Chat | Complete, principal: str, outlet: Outlet) -> Running:
         """Begin to answer. Whatever is wrong is told to the outlet, never raised."""
-        return Running(
-            self._tokenizer, self._pool, self._sessions, self._samplers, request, principal, outlet
-        )
+        return Running(self._entrance, self._sessions, self._samplers, request, principal, outlet)
 
     async def tokenize(self, request: Tokenize) -> tuple[list[int], list[str]]:
         """(ids, pieces) of a text as it is, or of the prompt that messages and tools make. Raises
         InvalidRequest."""
-        return await asyncio.to_thread(self._ids, request)
+        return await asyncio.to_thread(_ids, self._entrance.present.tokenizer, request)
 
     async def detokenize(self, tokens: Sequence[int]) -> str:
         """The text of `tokens`; special ids stand for none."""
-        return await asyncio.to_thread(self._tokenizer.decode, tokens)
+        return await asyncio.to_thread(self._entrance.present.tokenizer.decode, tokens)
 
-    def _ids(self, request: Tokenize) -> tuple[list[int], list[str]]:
-        if (request.text is None) == (request.messages is None):
-            raise InvalidRequest("Give either text or messages to tokenize.")
-        if request.text is not None:
-            ids = self._tokenizer.encode(request.text)
-        else:
-            messages = request.messages or []
-            check_conversation(messages, request.tools)
-            ids = join(self._tokenizer, render(self._tokenizer, messages, request.tools))
-        return ids, self._tokenizer.pieces(ids)
+
+def _ids(tokenizer: Tokenizer, request: Tokenize) -> tuple[list[int], list[str]]:
+    if (request.text is None) == (request.messages is None):
+        raise InvalidRequest("Give either text or messages to tokenize.")
+    if request.text is not None:
+        ids = tokenizer.encode(request.text)
+    else:
+        messages = request.messages or []
+        check_conversation(messages, request.tools)
+        ids = join(tokenizer, render(tokenizer, messages, request.tools))
+    return ids, tokenizer.pieces(ids)

@@ -10,21 +10,19 @@ from functools import partial
 
 import msgspec
 
+from glmd.daemon.models.deployment import Deployment
+from glmd.daemon.models.entrance import Entrance
 from glmd.daemon.plugins.version import Offer
 from glmd.daemon.request.generation import Generation
 from glmd.daemon.request.outlet import Outlet
-from glmd.daemon.request.pool import Model, Pool
 from glmd.daemon.request.prepare import Prepared, prepare_chat, prepare_complete
 from glmd.daemon.request.stopwatch import Stopwatch
 from glmd.daemon.sessions.store import SessionStore, Turn
-from glmd.daemon.tokenizer.tokenizer import Tokenizer
 from glmd.errors import DaemonError, GlmdError, InvalidRequest
 from glmd.wire.replies import Ending, Usage
 from glmd.wire.requests import Chat, Complete
 
 log = logging.getLogger(__name__)
-
-LOADING_TICK = 0.5  # seconds between two words of progress while there is no model yet
 
 LastWord = Callable[[], None]
 
@@ -35,8 +33,7 @@ class Running:
 
     def __init__(
         self,
-        tokenizer: Tokenizer,
-        pool: Pool,
+        entrance: Entrance,
         sessions: SessionStore,
         samplers: Callable[[], Mapping[str, Offer]],
         request: Chat | Complete,
@@ -44,8 +41,7 @@ class Running:
         outlet: Outlet,
     ) -> None:
         self.finished = asyncio.Event()
-        self._tokenizer = tokenizer
-        self._pool = pool
+        self._entrance = entrance
         self._sessions = sessions
         self._samplers = samplers
         self._request = request
@@ -85,12 +81,16 @@ class Running:
             self.finished.set()
 
     async def _serve(self) -> LastWord:
-        model = await self._model()
-        if model is None:
-            return self._cancelled_early()
+        entering = self._entrance.enter(self._principal, self._outlet.progress, self._cancelled)
+        async with entering as deployment:
+            if deployment is None:
+                return self._cancelled_early()
+            return await self._answer(deployment)
+
+    async def _answer(self, deployment: Deployment) -> LastWord:
         async with self._turn() as turn:
-            prepared = await self._prepare(model, turn)
-            generation = await self._submit(prepared, turn)
+            prepared = await self._prepare(deployment, turn)
+            generation = await self._submit(deployment, prepared, turn)
             if generation is None:
                 return self._cancelled_early()
             await generation.ended.wait()
@@ -104,27 +104,6 @@ class Running:
                 timings=generation.timings,
                 prompt_logprobs=await generation.prompt_scores(),
             )
-
-    async def _model(self) -> Model | None:
-        """The loaded model, waiting for it if need be; None when the request was cancelled."""
-        if self._pool.model is None:
-            waits = [
-                asyncio.ensure_future(self._pool.ready()),
-                asyncio.ensure_future(self._cancelled.wait()),
-            ]
-            try:
-                # One replica will do, while `ready` waits for all of them.
-                while self._pool.model is None and not any(wait.done() for wait in waits):
-                    self._outlet.progress("loading", *self._pool.loading)
-                    await asyncio.wait(
-                        waits, timeout=LOADING_TICK, return_when=asyncio.FIRST_COMPLETED
-                    )
-                if waits[0].done():
-                    waits[0].result()
-            finally:
-                for wait in waits:
-                    wait.cancel()
-        return None if self._cancelled.is_set() else self._pool.model
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[Turn | None]:
@@ -145,19 +124,22 @@ class Running:
         finally:
             turn.release()
 
-    async def _prepare(self, model: Model, turn: Turn | None) -> Prepared:
+    async def _prepare(self, deployment: Deployment, turn: Turn | None) -> Prepared:
         """In a thread: the tokenizer takes a while over a long text, and lets go of the GIL."""
-        request, samplers = self._request, self._samplers()
+        request, samplers, principal = self._request, self._samplers(), self._principal
+        tokenizer, model = deployment.tokenizer, deployment.model
         if isinstance(request, Complete):
             return await asyncio.to_thread(
-                prepare_complete, self._tokenizer, model, request, self._principal, samplers
+                prepare_complete, tokenizer, model, request, principal, samplers
             )
         history = turn.history if turn else []
         return await asyncio.to_thread(
-            prepare_chat, self._tokenizer, model, request, history, self._principal, samplers
+            prepare_chat, tokenizer, model, request, history, principal, samplers
         )
 
-    async def _submit(self, prepared: Prepared, turn: Turn | None) -> Generation | None:
+    async def _submit(
+        self, deployment: Deployment, prepared: Prepared, turn: Turn | None
+    ) -> Generation | None:
         """None when the request was cancelled before it could be accepted."""
         if self._cancelled.is_set():
             return None
@@ -168,10 +150,14 @@ class Running:
                 await _withdraw(turn)
                 return None
         generation = Generation(
-            self._tokenizer, prepared.job.prompt, prepared.choices, self._outlet, self._stopwatch
+            deployment.tokenizer,
+            prepared.job.prompt,
+            prepared.choices,
+            self._outlet,
+            self._stopwatch,
         )
         try:
-            generation.start(self._pool.submit(prepared.job, generation))
+            generation.start(deployment.pool.submit(prepared.job, generation))
         except Exception:
             if turn is not None:
                 await _withdraw(turn)

@@ -1,17 +1,20 @@
-"""Requests that are answered once, about text, plugins and sessions."""
+"""Requests that are answered once: about text, plugins, the model and sessions."""
 
 from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
 
 from glmd.daemon.plugins.manager import Plugins
 from glmd.daemon.request.requests import Requests
 from glmd.daemon.sessions.store import SessionStore
 from glmd.errors import Unsupported
-from glmd.wire.replies import Detokenized, Ok, Reply, Session, Sessions, Tokens
+from glmd.wire.replies import Detokenized, Ok, Reply, Session, Sessions, StatusReply, Tokens
 from glmd.wire.replies import Plugins as PluginList
 from glmd.wire.requests import (
     AnyRequest,
     Detokenize,
     ListPlugins,
+    Reload,
     ReloadPlugins,
     SessionDelete,
     SessionGet,
@@ -25,15 +28,24 @@ from glmd.wire.requests import (
 class Answers:
     """All requests but generations and those about the connection itself."""
 
-    def __init__(self, requests: Requests, sessions: SessionStore, plugins: Plugins) -> None:
+    def __init__(
+        self,
+        requests: Requests,
+        sessions: SessionStore,
+        plugins: Plugins,
+        reload: Callable[[Reload], Awaitable[StatusReply]],
+    ) -> None:
         self._requests = requests
         self._plugins = plugins
         self._sessions = sessions
+        self._reload = reload
 
     async def answer(self, request: AnyRequest, principal: str) -> Reply:
         """Raises GlmdError."""
         sessions = self._sessions
         match request:
+            case Reload():
+                return await self._reload(request)
             case Tokenize(id=id):
                 tokens, pieces = await self._requests.tokenize(request)
                 return Tokens(id=id, tokens=tokens, pieces=pieces)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -22,7 +24,7 @@ LIVE_REQUESTS = 256  # a connection may have at once
 
 class Connection:
     """`lost`: the client is gone; nothing is sent any more. `stuck`: it did not take the last
-    message. `served`: a request of its was accepted.
+    message. `served`: a request of its was accepted. `local`: it came through the UNIX socket.
 
     `streams` and `answers` hold its live requests by id: generations, and replies being worked on.
     """
@@ -41,6 +43,7 @@ class Connection:
         self._outbox: deque[bytes] = deque()
         self.peer = peer
         self.fd = fd
+        self.local = _is_local(fd)
         self.client = hello.client
         self.principal = hello.principal or "local"
         self.streams: dict[str, Stream] = {}
@@ -84,3 +87,11 @@ class Connection:
             asyncio.get_running_loop().call_soon(self._on_lost, self)
         self.stuck = sent is Sent.FULL
         return sent is Sent.YES
+
+
+def _is_local(fd: int) -> bool:
+    try:
+        with socket.socket(fileno=os.dup(fd)) as same:
+            return same.family == socket.AF_UNIX
+    except OSError:
+        return False  # it has just ended

@@ -36,6 +36,7 @@ from glmd.wire.requests import (
     Complete,
     GrantCredit,
     Hello,
+    Reload,
     Status,
     Subscribe,
 )
@@ -228,6 +229,11 @@ class Server:
 
     def _handle(self, connection: Connection, request: AnyRequest) -> None:
         principal = request.principal or connection.principal
+        if isinstance(request, Reload) and not connection.local:
+            raise Refused(
+                "The model is reloaded from the daemon's own machine only.",
+                hint="Run `glmd reload` there.",
+            )
         if isinstance(request, GrantCredit):
             if stream := connection.streams.get(request.target):
                 stream.grant(request.n)

@@ -23,6 +23,7 @@ COMMANDS = (
     "start",
     "stop",
     "restart",
+    "reload",
     "status",
     "logs",
     "chat",

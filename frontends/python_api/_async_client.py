@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator, Sequence
 
 from typing_extensions import Self, Unpack
@@ -20,10 +21,12 @@ from glmd.frontends.python_api._options import (
     chat_request,
     complete_request,
     new_id,
+    reload_request,
     tokenize_request,
 )
 from glmd.frontends.python_api._results import ChatResult, CompleteResult, Delta
 from glmd.frontends.python_api._timeouts import Patience
+from glmd.settings import Mode
 from glmd.wire import replies, requests
 from glmd.wire.replies import Event, Plugins, SessionInfo, StatusReply, Tokens
 from glmd.wire.requests import AnyRequest, Attach, Chat, Complete
@@ -236,7 +239,19 @@ class AsyncClient(ClientBase):
         """What the daemon runs and has served."""
         return await self._ask(requests.Status(id=new_id()), StatusReply)
 
-    async def _ask(self, request: AnyRequest, kind: type[T]) -> T:
+    async def reload(
+        self,
+        model: str | os.PathLike[str] | None = None,
+        *,
+        mode: Mode | None = None,
+        tokenizer: str | os.PathLike[str] | None = None,
+        timeout: float | None = None,
+    ) -> StatusReply:
+        """Have the daemon load a model in the place of the one it serves: see Client.reload."""
+        request = reload_request(model, mode, tokenizer)
+        return await self._ask(request, StatusReply, self._unhurried(timeout))
+
+    async def _ask(self, request: AnyRequest, kind: type[T], patience: Patience | None = None) -> T:
         inbox = _Inbox()
         self._send(request, inbox.put)
-        return only(await inbox.get(self._patience(), heard=False), kind)
+        return only(await inbox.get(patience or self._patience(), heard=False), kind)

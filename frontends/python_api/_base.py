@@ -103,6 +103,10 @@ class ClientBase:
     def _patience(self, total: float | None = None) -> Patience:
         return Patience(self._timeouts, total, self._name)
 
+    def _unhurried(self, total: float | None) -> Patience:
+        """For a request whose only reply may take any time; `total` seconds at most."""
+        return Patience(msgspec.structs.replace(self._timeouts, accept=None), total, self._name)
+
     def _close(self) -> None:
         if self._owner is None:
             self._finalizer()

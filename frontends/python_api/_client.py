@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import queue
 import time
 from collections import deque
@@ -23,10 +24,12 @@ from glmd.frontends.python_api._options import (
     chat_request,
     complete_request,
     new_id,
+    reload_request,
     tokenize_request,
 )
 from glmd.frontends.python_api._results import ChatResult, CompleteResult, Delta
 from glmd.frontends.python_api._timeouts import Patience
+from glmd.settings import Mode
 from glmd.wire import replies, requests
 from glmd.wire.replies import Event, Plugins, SessionInfo, StatusReply, Tokens
 from glmd.wire.requests import AnyRequest, Attach, Chat, Complete
@@ -256,7 +259,26 @@ class Client(ClientBase):
         """What the daemon runs and has served."""
         return self._ask(requests.Status(id=new_id()), StatusReply)
 
-    def _ask(self, request: AnyRequest, kind: type[T]) -> T:
+    def reload(
+        self,
+        model: str | os.PathLike[str] | None = None,
+        *,
+        mode: Mode | None = None,
+        tokenizer: str | os.PathLike[str] | None = None,
+        timeout: float | None = None,
+    ) -> StatusReply:
+        """Have the daemon load a model in the place of the one it serves: the same as its files are
+        now, or another one. Waits until it serves, for `timeout` seconds at most; the reload goes
+        on when that has passed.
+
+        Requests in flight end on the model they were accepted for. Raises ModelError and others for
+        what kept the new model from serving, and the old one goes on; Busy while another reload
+        runs; Refused unless the daemon is on this machine.
+        """
+        request = reload_request(model, mode, tokenizer)
+        return self._ask(request, StatusReply, self._unhurried(timeout))
+
+    def _ask(self, request: AnyRequest, kind: type[T], patience: Patience | None = None) -> T:
         inbox = _Inbox()
         self._send(request, inbox.put)
-        return only(inbox.first(self._patience(), heard=False), kind)
+        return only(inbox.first(patience or self._patience(), heard=False), kind)

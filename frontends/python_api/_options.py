@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import os
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
 
 import msgspec
@@ -12,9 +14,10 @@ from typing_extensions import TypedDict
 
 from glmd.chat import Message, Tool
 from glmd.errors import InvalidRequest
+from glmd.settings import Mode
 from glmd.validation import explain
 from glmd.wire.replies import Progress
-from glmd.wire.requests import Chat, Complete, Request, Tokenize
+from glmd.wire.requests import Chat, Complete, Reload, Request, Tokenize
 from glmd.wire.sampling import Sampling, Stage
 
 Messages: TypeAlias = str | Message | Mapping[str, Any] | Sequence[Message | Mapping[str, Any]]
@@ -118,6 +121,21 @@ def tokenize_request(text: str | None, messages: Messages | None, tools: Tools) 
         raise TypeError("tokenize takes either a text or messages")
     turns = None if messages is None else _turns(messages)
     return _request(Tokenize, {"text": text, "messages": turns, "tools": _listed(tools)})
+
+
+def reload_request(
+    model: str | os.PathLike[str] | None,
+    mode: Mode | None,
+    tokenizer: str | os.PathLike[str] | None,
+) -> Reload:
+    """The daemon is elsewhere in the file system, so paths are said in full."""
+
+    def in_full(path: str | os.PathLike[str] | None) -> str | None:
+        return None if path is None else str(Path(path).expanduser().absolute())
+
+    return _request(
+        Reload, {"model": in_full(model), "mode": mode, "tokenizer": in_full(tokenizer)}
+    )
 
 
 def _turns(messages: Messages) -> list[Any]:

@@ -13,6 +13,7 @@ import msgspec
 from glmd.chat import Message, ToolCall
 
 FinishReason = Literal["stop", "length", "tool_call", "cancelled"]
+ReloadState = Literal["checking", "draining", "loading", "restoring", "done", "failed"]
 Phase = Literal["queued", "loading", "prefill", "replaying", "reloading"]
 
 
@@ -185,10 +186,23 @@ class ReplicaStatus(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
     error: str = ""
 
 
+class ReloadStatus(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """The reload that runs, or the last one. `started`: seconds since the epoch; `seconds` it has
+    taken. `code`, `error`: why it failed."""
+
+    state: ReloadState
+    model_path: str
+    started: float
+    seconds: float = 0.0
+    code: str = ""
+    error: str = ""
+
+
 class StatusReply(Reply, tag="status", kw_only=True, frozen=True):
     """`placement` says in a sentence why the replicas are as they are. `clients_served`: distinct
     connections that had a request accepted. `server_key`: what a client needs for the tcp endpoint,
-    "" without one."""
+    "" without one. `model_identity`: names the very files that are loaded. `leaving`: models that
+    finish what they accepted before a reload. `reload`: None before the first."""
 
     server: str
     name: str
@@ -212,6 +226,9 @@ class StatusReply(Reply, tag="status", kw_only=True, frozen=True):
     clients_served: int
     requests_served: int
     model_loads: int
+    model_identity: str = ""
+    leaving: int = 0
+    reload: ReloadStatus | None = None
 
 
 class PluginInfo(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -7,12 +7,14 @@ from typing import Annotated, Literal
 import msgspec
 
 from glmd.chat import Message, Tool
+from glmd.settings import Mode
 from glmd.wire.sampling import Sampling
 
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 Principal = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 Credit = Annotated[int, msgspec.Meta(ge=0, le=65536)]
 Title = Annotated[str, msgspec.Meta(max_length=200)]
+Path = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
 TokenId = Annotated[int, msgspec.Meta(ge=0, lt=1 << 31)]
 Stop = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 
@@ -126,6 +128,16 @@ class ReloadPlugins(Request, tag="plugins_reload", kw_only=True, frozen=True):
     plugin: Annotated[str, msgspec.Meta(min_length=1, max_length=256)] | None = None
 
 
+class Reload(Request, tag="reload", kw_only=True, frozen=True):
+    """Load a model in the place of the one that serves: the same as its files are now, or another.
+    Paths are the daemon's, and absolute. What is not given stays as it was, or as config.toml says
+    now."""
+
+    model: Path | None = None
+    mode: Mode | None = None
+    tokenizer: Path | None = None
+
+
 class Tokenize(Request, tag="tokenize", kw_only=True, frozen=True):
     """Ids of a text, or of the prompt that `messages` (and `tools`) would make."""
 
@@ -173,6 +185,7 @@ AnyRequest = (
     | Status
     | ListPlugins
     | ReloadPlugins
+    | Reload
     | Tokenize
     | Detokenize
     | SessionNew

@@ -31,6 +31,7 @@ from glmd.wire.replies import (
     PluginInfo,
     Plugins,
     Progress,
+    ReloadStatus,
     ReplicaStatus,
     Reply,
     Session,
@@ -56,6 +57,7 @@ from glmd.wire.requests import (
     GrantCredit,
     Hello,
     ListPlugins,
+    Reload,
     ReloadPlugins,
     Request,
     SessionDelete,
@@ -161,6 +163,10 @@ REQUESTS: dict[str, Request] = {
     "plugins": ListPlugins(id="p"),
     "plugins_reload": ReloadPlugins(id="p"),
     "plugins_reload_one": ReloadPlugins(id="p", plugin="shout"),
+    "reload": Reload(id="r"),
+    "reload_every_field": Reload(
+        id="r", model="/models/new", mode="int4", tokenizer="/models/old/tokenizer.model"
+    ),
     "tokenize_text": Tokenize(id="t1", text="<|user|> 🙂 𠮷"),
     "tokenize_messages": Tokenize(id="t2", messages=[USER], tools=[WEATHER]),
     "detokenize": Detokenize(id="d", tokens=[0, 39701, 64792]),
@@ -303,6 +309,20 @@ REPLIES: dict[str, Reply] = {
     ),
     "sessions": Sessions(id="l", sessions=[INFO]),
 }
+
+REPLIES["status_reloaded"] = msgspec.structs.replace(
+    REPLIES["status"],
+    model_identity="0f1e2d3c4b5a6978",
+    leaving=1,
+    reload=ReloadStatus(
+        state="failed",
+        model_path="/models/new",
+        started=1700000000.5,
+        seconds=2.25,
+        code="model_error",
+        error="/models/new is not there.",
+    ),
+)
 
 # Bytes that are no message: name → (bytes, code).
 INVALID: dict[str, tuple[bytes, Code]] = {

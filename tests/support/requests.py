@@ -11,6 +11,8 @@ from support.tokenizers import nano
 
 from glmd.chat import Message, ToolCall
 from glmd.daemon.engine.messages import Logprob, Token
+from glmd.daemon.models.deployment import Deployment
+from glmd.daemon.models.entrance import Entrance
 from glmd.daemon.pool.job import Job, Listener
 from glmd.daemon.request.requests import Requests
 from glmd.daemon.request.running import Running
@@ -163,14 +165,14 @@ class ScriptedPool:
         self.model: ScriptedModel | None = model or ScriptedModel()
         self.gate = asyncio.Event()
         self.gate.set()
-        self.loaded = asyncio.Event()
+        self.broken: GlmdError | None = None
         self.loading = (0, 0)
         self.refusal: Exception | None = None
         self.tickets: list[ScriptedTicket] = []
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def ready(self) -> None:
-        await self.loaded.wait()
+    def failure(self) -> GlmdError | None:
+        return self.broken
 
     def submit(self, job: Job, listener: Listener) -> ScriptedTicket:
         if self.refusal is not None:
@@ -189,7 +191,8 @@ class ScriptedClient:
 
     def __init__(self, sessions: SessionStore, *scripts: Sequence[int], **model: Any) -> None:
         self.pool = ScriptedPool(*scripts, model=ScriptedModel(**model))
-        self.requests = Requests(nano(), self.pool, sessions)
+        self.entrance = Entrance(Deployment(nano(), self.pool), 64)
+        self.requests = Requests(self.entrance, sessions)
 
     def begin(self, request: Chat | Complete) -> tuple[Running, RecordingOutlet]:
         outlet = RecordingOutlet()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,7 +11,7 @@ from glmd.frontends.cli.options import Daemon, daemon_options, json_option
 from glmd.frontends.cli.terminal import duration, file_size, print_json, print_table
 
 if TYPE_CHECKING:
-    from glmd.wire.replies import ReplicaStatus, StatusReply
+    from glmd.wire.replies import ReloadStatus, ReplicaStatus, StatusReply
 
 
 @click.command("status")
@@ -33,6 +34,7 @@ def facts(status: StatusReply) -> dict[str, Any]:
 
     fields = msgspec.structs.asdict(status)
     del fields["id"]
+    fields["reload"] = msgspec.structs.asdict(status.reload) if status.reload else None
     fields["replicas"] = [
         {
             **msgspec.structs.asdict(replica),
@@ -58,12 +60,22 @@ def _print(status: StatusReply) -> None:
         "model loads": str(status.model_loads),
         "endpoints": ", ".join(status.endpoints),
     }
+    if status.leaving:
+        lines["leaving"] = f"{status.leaving}: what they accepted before a reload they finish"
+    if status.reload:
+        lines["reload"] = _reload(status.reload)
     for name, value in lines.items():
         click.echo(f"{name:12} {value}")
     if status.replicas:
         click.echo()
         header = ("replica", "state", "pid", "slots busy", "served", "loads", "memory", "devices")
         print_table(header, [_row(replica) for replica in status.replicas])
+
+
+def _reload(reload: ReloadStatus) -> str:
+    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(reload.started))
+    ending = f": {reload.error}" if reload.error else ""
+    return f"{reload.state} {reload.model_path}, begun {at}, {duration(reload.seconds)}{ending}"
 
 
 def _row(replica: ReplicaStatus) -> list[str]:

@@ -22,29 +22,15 @@ async def test_a_request_waits_for_the_model(make: Make) -> None:
     running, outlet = client.begin(Chat(id="1", messages=[HELLO]))
     await asyncio.sleep(0)
     client.pool.model = model
-    client.pool.loaded.set()
+    client.entrance.look()
     await running.finished.wait()
-    assert outlet.text() == "one"
-
-
-async def test_a_request_does_not_wait_for_the_other_replicas(make: Make) -> None:
-    client = make(said("one"))
-    model, client.pool.model = client.pool.model, None
-    running, outlet = client.begin(Chat(id="1", messages=[HELLO]))
-    await asyncio.sleep(0)
-    client.pool.model = model  # one has it, another one still loads
-    await asyncio.wait_for(running.finished.wait(), 10)
     assert outlet.text() == "one"
 
 
 async def test_a_model_that_never_comes(make: Make) -> None:
     client = make()
     client.pool.model = None
-
-    async def ready() -> None:
-        raise ModelError("The model cannot be loaded.")
-
-    client.pool.ready = ready  # type: ignore[method-assign]
+    client.pool.broken = ModelError("The model cannot be loaded.")
     outlet = await client.chat()
     assert isinstance(outlet.error, ModelError)
 

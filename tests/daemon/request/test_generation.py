@@ -17,6 +17,8 @@ from support.tokenizers import nano
 
 from glmd.chat import Message
 from glmd.daemon.chat.prompt import join, render
+from glmd.daemon.models.deployment import Deployment
+from glmd.daemon.models.entrance import Entrance
 from glmd.daemon.pool import Pool
 from glmd.daemon.request.requests import Requests
 from glmd.daemon.request.running import Running
@@ -40,7 +42,8 @@ def seeded(seed: int) -> Sampling:
 class Client:
     def __init__(self, pool: Pool, sessions: SessionStore) -> None:
         self.pool = pool
-        self.requests = Requests(nano(), pool, sessions)
+        self.entrance = Entrance(Deployment(nano(), pool), 64)
+        self.requests = Requests(self.entrance, sessions)
 
     def begin(self, request: Chat | Complete) -> tuple[Running, RecordingOutlet]:
         outlet = RecordingOutlet()
@@ -292,4 +295,7 @@ async def test_a_request_may_come_before_the_model(
     async with running_pool(text_model, wait=False) as pool:
         client = Client(pool, sessions)
         assert pool.model is None
-        assert len((await client.chat()).tokens()) == 24
+        answer = asyncio.ensure_future(client.chat())
+        await pool.ready()
+        client.entrance.look()
+        assert len((await answer).tokens()) == 24

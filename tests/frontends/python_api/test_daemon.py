@@ -18,7 +18,9 @@ from glmd.errors import (
     ContextOverflow,
     DaemonError,
     DaemonNotRunning,
+    DaemonTimeout,
     InvalidRequest,
+    ModelError,
     NotFound,
     Refused,
 )
@@ -305,3 +307,28 @@ def test_a_daemon_on_tcp_lets_in_whom_it_knows(launch: Launch, connect: Faces) -
         connect(endpoint=endpoint, server_key=own, timeouts=impatient).status()
     with pytest.raises(ConnectionFailed, match="64 hex digits"):
         connect(endpoint=endpoint, server_key="short").status()
+
+
+def test_the_model_is_reloaded_under_an_answer(launch: Launch, connect: Faces) -> None:
+    launch()
+    client = connect()
+    whole = client.complete("a", seed=1, max_tokens=300, ignore_eos=True)
+    stream = client.stream_complete("a", seed=1, max_tokens=300, ignore_eos=True)
+    pieces = iter(stream)
+    first = next(pieces)
+    status = client.reload()
+    assert (status.model_loads, status.reload.state) == (2, "done")
+    assert [*first.tokens, *(t for delta in pieces for t in delta.tokens)] == whole.token_ids
+    with pytest.raises(ModelError, match="is not there"):
+        client.reload("not there")
+    with pytest.raises(DaemonTimeout, match="did not end within 0 s"):
+        client.reload(timeout=0)
+
+
+def test_the_model_is_not_reloaded_from_afar(launch: Launch, connect: Faces) -> None:
+    started = launch(listen="tcp://127.0.0.1:*")
+    (paths.keys_dir() / "authorized_clients").write_text(f"{keys.own('client').public.hex()} me\n")
+    far = connect(endpoint=started.endpoints[1], server_key=started.server_key)
+    with pytest.raises(Refused, match="own machine"):
+        far.reload()
+    assert far.status().model_loads == 1
