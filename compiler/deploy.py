@@ -13,6 +13,7 @@ from pathlib import Path
 
 from glmd.compiler.build import Build
 from glmd.compiler.nets import HEADS, Net
+from glmd.compiler.split import check_split
 from glmd.compiler.stamp import remove_time
 from glmd.compiler.toolchain.run import run_tool
 from glmd.compiler.toolchain.toolchain import Toolchain
@@ -55,7 +56,7 @@ def deploy_options(net: Net, build: Build) -> list[str]:
         options += ["--quant_input"]
     if net.outputs[0].dtype == "f16":
         options += ["--quant_output"]
-    if build.num_device > 1:
+    if build.num_device > 1 and net.kind not in HEADS:  # which run on the first device
         options += ["--num_device", str(build.num_device)]
     return options
 
@@ -102,6 +103,8 @@ def deploy_net(
                 net=net.name,
                 stop=stop,
             )
+        if build.num_device > 1:
+            check_split(net, Path(work, model.name))
         for made in (Path(work, PROFILE), Path(work, model.name)):
             if made.exists():
                 made.replace(folder / made.name)

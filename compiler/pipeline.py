@@ -63,7 +63,7 @@ class Pipeline:
         check_torch()
         missing = [net for net in self._undone() if not self.workspace.onnx(net).exists()]
         check_room(self, missing, every_onnx=True)
-        self._each(missing, lambda net: self._export(net, device))
+        self._each(missing, lambda net: self._export(net, device), of=self.nets)
 
     def deploy(self, toolchain: Toolchain) -> None:
         """From the ONNX files to a bmodel of each net."""
@@ -75,11 +75,16 @@ class Pipeline:
                     hint="`glmd compile export`, with the same options, makes it.",
                 )
         check_room(self, missing)
-        self._each(missing, lambda net: self._deploy(net, toolchain))
+        self._each(missing, lambda net: self._deploy(net, toolchain), of=self.nets)
 
     def compile(self, toolchain: Toolchain, device: str = "cpu") -> None:
-        """Export and deploy, net by net, so that one ONNX file is there for each job and not for
-        each net; then combine."""
+        """Everything."""
+        self.make(toolchain, self.nets, device)
+        self.combine(toolchain)
+
+    def make(self, toolchain: Toolchain, nets: Sequence[Net], device: str = "cpu") -> None:
+        """Export and deploy some of the nets, one by one, so that one ONNX file is there for each
+        job and not for each net."""
 
         def work(net: Net) -> None:
             if not self.workspace.onnx(net).exists():
@@ -87,10 +92,9 @@ class Pipeline:
             self._deploy(net, toolchain)
 
         check_torch()
-        missing = self._undone()
+        missing = [net for net in self._undone() if net in nets]
         check_room(self, missing)
-        self._each(missing, work)
-        self.combine(toolchain)
+        self._each(missing, work, of=nets)
 
     def combine(self, toolchain: Toolchain) -> None:
         """One bmodel of all nets, whose own are then deleted, with tokenizer and manifest."""
@@ -124,10 +128,11 @@ class Pipeline:
             return []
         return [net for net in self.nets if not self.workspace.net_model(net).exists()]
 
-    def _each(self, nets: Sequence[Net], work: Callable[[Net], None]) -> None:
-        """`work` for each net, several at once; the first failure ends them all."""
+    def _each(self, nets: Sequence[Net], work: Callable[[Net], None], *, of: Sequence[Net]) -> None:
+        """`work` for each net that is left of some, several at once; the first failure ends them
+        all."""
         config = self.checkpoint.config
-        sizes = {net.name: parameters(net, config) for net in self.nets}
+        sizes = {net.name: parameters(net, config) for net in of}
         total = sum(size + _START for size in sizes.values())
         left = sum(sizes[net.name] + _START for net in nets)
         self.listener.begin(total, total - left)

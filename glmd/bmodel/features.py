@@ -210,10 +210,13 @@ def _vocab_of_embedding(bmodel: Bmodel, hidden: int) -> int | None:
 
 def _quantisation(cache: Net, width: Width, devices: int) -> Quantisation | None:
     """From the matrices whose shapes follow from the layer's tensors: query, key and value, apart
-    or in one, and what leads back from the heads to the hidden states."""
-    hidden, share, narrow = width.hidden, width.hidden // devices, width.kv_heads * width.head_dim
-    back, query, key = Matrix(share, hidden), Matrix(hidden, share), Matrix(hidden, narrow)
-    layouts = [[back, Matrix(hidden, share + 2 * narrow)], [back, query, key, key]]
+    or in one, and what leads back from the heads to the hidden states. Of several devices the first
+    has a part of them, or all."""
+    hidden, narrow = width.hidden, width.kv_heads * width.head_dim
+    layouts = []
+    for share in {hidden, hidden // devices}:
+        back, query, key = Matrix(share, hidden), Matrix(hidden, share), Matrix(hidden, narrow)
+        layouts += [[back, Matrix(hidden, share + 2 * narrow)], [back, query, key, key]]
     return guess(_weights(cache), layouts)
 
 
@@ -221,7 +224,8 @@ def _head_quantisation(bmodel: Bmodel, hidden: int, vocab: int | None) -> Quanti
     net = bmodel.net(_LM_HEAD)
     if net is None or vocab is None:
         return None
-    return guess(_weights(net), [[Matrix(hidden, vocab // bmodel.devices)]])
+    shares = {vocab, vocab // bmodel.devices}
+    return guess(_weights(net), [[Matrix(hidden, share)] for share in shares])
 
 
 def _weights(net: Net) -> list[Weight]:

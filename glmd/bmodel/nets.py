@@ -113,6 +113,11 @@ class Bmodel:
     def net(self, name: str) -> Net | None:
         return next((net for net in self.nets if net.name == name), None)
 
+    @property
+    def weight_bytes(self) -> int:
+        """Of all weights, each counted once however many nets and devices have it."""
+        return _shared(part for stage in self._stages() for part in stage.parts)
+
     def memory(self, device: int = 0) -> Memory:
         """That libbmrt allocates on a device when it loads the file."""
         parts = [part for stage in self._stages() for part in stage.parts if part.device == device]

@@ -21,6 +21,7 @@ EXCEPTIONS = {
         for name in (
             "compiling",
             "commands/compile/all",
+            "commands/compile/estimate",
             "commands/compile/verify",
             "commands/toolchain",
             "doctor/machine",

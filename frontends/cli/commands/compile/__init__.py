@@ -8,7 +8,7 @@ import click
 
 # What `glmd compile CHECKPOINT` runs, without being named.
 ALL = "all"
-STEPS = ("export", "deploy", "combine", "verify")
+STEPS = ("export", "deploy", "combine", "verify", "info", "estimate")
 
 
 class _Steps(click.Group):
