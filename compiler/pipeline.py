@@ -99,6 +99,8 @@ class Pipeline:
     def combine(self, toolchain: Toolchain) -> None:
         """One bmodel of all nets, whose own are then deleted, with tokenizer and manifest."""
         workspace, nets = self.workspace, self.nets
+        if workspace.finished:
+            return
         if missing := self._undone():
             raise CompileFailed(
                 f"{len(missing)} of {len(nets)} nets are not compiled, {missing[0].name} first.",

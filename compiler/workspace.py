@@ -91,9 +91,13 @@ class Workspace:
             return {}
         return known if isinstance(known, dict) else {}
 
-    def check_made(self) -> None:
+    @property
+    def finished(self) -> bool:
+        return self.model.is_file() and (self.folder / MANIFEST).is_file()
+
+    def check_finished(self) -> None:
         """Raises CompileFailed where there is no finished bmodel."""
-        if not (self.model.is_file() and (self.folder / MANIFEST).is_file()):
+        if not self.finished:
             raise CompileFailed(
                 f"There is no finished {self.model}.",
                 hint="`glmd compile`, with the same options, makes it.",

@@ -104,6 +104,9 @@ class Toolchain:
 
 
 def _environment(root: Path, python: Path, missing: tuple[str, ...]) -> dict[str, str]:
+    # What the vendor's envsetup.sh has put on these paths stays; what is there otherwise is ours.
+    prepared = os.environ if "TPUC_ROOT" in os.environ else {}
+
     def path(*entries: object) -> str:
         return os.pathsep.join(str(entry) for entry in entries if entry)
 
@@ -113,16 +116,15 @@ def _environment(root: Path, python: Path, missing: tuple[str, ...]) -> dict[str
         if name not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
     }
     stubs = [STUBS / name for name in missing]
+    modules = [root, root / "python", root / "customlayer/python", _package_folder(root)]
     library = root / "lib"
+    libraries = [library, library / "capi", library / "third_party"]
+    programs = [root / "bin", root / "python/tools", python.parent]
     return inherited | {
         "TPUC_ROOT": str(root),
-        "PATH": path(
-            root / "bin", root / "python/tools", python.parent, os.environ.get("PATH", os.defpath)
-        ),
-        "PYTHONPATH": path(
-            *stubs, root, root / "python", root / "customlayer/python", _package_folder(root)
-        ),
-        "LD_LIBRARY_PATH": path(library, library / "capi", library / "third_party"),
+        "PATH": path(*programs, os.environ.get("PATH", os.defpath)),
+        "PYTHONPATH": path(*stubs, *modules, prepared.get("PYTHONPATH")),
+        "LD_LIBRARY_PATH": path(*libraries, prepared.get("LD_LIBRARY_PATH")),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "4"),
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONNOUSERSITE": "1",

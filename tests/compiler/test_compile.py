@@ -21,7 +21,7 @@ from support.compiling import (
     sha256,
 )
 
-pytestmark = [pytest.mark.needs("export", "tpu_mlir"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.needs("export", "tpu_mlir"), pytest.mark.timeout(1100)]
 
 
 @pytest.mark.slow

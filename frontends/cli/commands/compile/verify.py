@@ -26,7 +26,7 @@ def command(compiling: Compiling, as_json: bool) -> int:
     toolchain = compiling.toolchain()
     status, verdicts = StatusLine(), []
     with Workspace(compiling.out, compiling.build) as workspace:
-        workspace.check_made()
+        workspace.check_finished()
         from glmd.compiler.verify.verify import verify
 
         log = workspace.nets / "verify.log"
