@@ -36,7 +36,7 @@ class Grammars:
         no grammar, and without llguidance."""
 
         def begin(opening: bool) -> Walk:
-            return Walk(self._matcher(name, body, opening, ctx).deep_copy(), ctx.vocab)
+            return Walk(self._matcher(name, body, opening, ctx).deep_copy(), ctx)
 
         self._matcher(name, body, True, ctx)
         return Constraint(name, begin, ctx)
@@ -62,14 +62,18 @@ class Grammars:
 
 
 class Walk:
-    def __init__(self, matcher: Any, vocab: int) -> None:
+    def __init__(self, matcher: Any, ctx: SamplerContext) -> None:
         self._matcher = matcher
-        self._vocab = vocab
+        self._vocab = ctx.vocab
+        self._stop_ids = sorted(ctx.stop_ids)
 
     def allowed(self) -> NDArray[np.intp]:
         bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
         self._check()
-        return np.flatnonzero(np.unpackbits(bits, bitorder="little")[: self._vocab])
+        mask = np.unpackbits(bits, bitorder="little")[: self._vocab]
+        if mask[self._stop_ids[0]]:  # the one that llguidance knows
+            mask[self._stop_ids] = 1
+        return np.flatnonzero(mask)
 
     def follow(self, token: int) -> None:
         self._matcher.consume_token(token)
@@ -98,9 +102,7 @@ class _Vocabulary:
 
 def _tokenizer(llguidance: Any, ctx: SamplerContext) -> Any:
     wrapper = llguidance.TokenizerWrapper(_Vocabulary(ctx))
-    return llguidance.LLTokenizer(
-        wrapper, n_vocab=ctx.vocab, eos_token=sorted(ctx.stop_ids) or None
-    )
+    return llguidance.LLTokenizer(wrapper, n_vocab=ctx.vocab)
 
 
 def _reason(error: str) -> str:

@@ -271,3 +271,34 @@ def test_without_llguidance_it_says_what_to_install(monkeypatch: pytest.MonkeyPa
             harness(sampler).start(params)
         assert caught.value.code is Code.UNSUPPORTED
         assert "glmd[json]" in caught.value.hint
+
+
+# -- ChatGLM3's own vocabulary --------------------------------------------------------------------
+
+
+@pytest.mark.needs("real_tokenizer")
+@pytest.mark.parametrize(
+    ("sampler", "params", "pattern"),
+    [
+        (Choices(), OF, "yes|yes, please|否|𠮷野"),
+        (REGEX, {"pattern": "(北京|𠮷野){1,3}[0-9]{2}"}, "(北京|𠮷野){1,3}[0-9]{2}"),
+        (JSON, {"schema": SCHEMA}, r"\{.*\}"),
+    ],
+    ids=["choices", "regex", "json_schema"],
+)
+def test_chatglm3s_own_tokens_spell_them_too(sampler: Sampler, params: Any, pattern: str) -> None:
+    """65,024 ids, of which 64,789 to 64,797 are special and the rest padding; the answer is read as
+    the daemon reads it."""
+    real = tokenizers.real()
+    full = SamplerHarness(
+        sampler, vocab_bytes=real.vocab_bytes, stop_ids=real.stop_ids, vocab=65024
+    )
+    prompt = [real.special["<|assistant|>"]]
+    for seed in range(6):
+        logits = np.random.default_rng(seed).normal(0, 2, 65024).astype(np.float32)
+        given = full.answer(params, logits=logits, prompt=prompt, length=200, seed=seed)
+        assert given.tokens[-1] in real.stop_ids
+        said = real.decode(given.tokens[:-1]).strip()
+        assert re.fullmatch(pattern, said)
+        if sampler is JSON:
+            assert json.loads(said)["city"] in SCHEMA["properties"]["city"]["enum"]
