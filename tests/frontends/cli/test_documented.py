@@ -31,8 +31,12 @@ def part(name: str) -> str:
     """What the page says of a command: its section, or that of the group it is in, with the section
     that it refers to."""
     found = re.findall(rf"^### {name}\n(.*?)(?=^##|\Z)", PAGE, re.M | re.S)
-    assert found, f"{name} has no section"
-    other = re.search(r"those of `(glmd \w+)`", found[0])
+    if not found:
+        group, _, last = name.rpartition(" ")
+        assert group != "glmd", f"{name} has no section"
+        found = [part(group)]
+        assert re.search(rf"`(?:{name}|{last})\b", found[0]), f"{name} is not named"
+    other = re.search(r"(?:those|options) of `(glmd \w+)`", found[0])
     return str(found[0]) + (part(other[1]) if other else "")
 
 
@@ -46,10 +50,7 @@ def test_every_flag_of_a_command_is_in_its_section(name: str) -> None:
     command = cli.get_command(click.Context(cli), name)
     assert command is not None
     for full, one in commands(command, f"glmd {name}"):
-        text = part(f"glmd {name}")
-        if full.count(" ") > 1:
-            last = full.split()[-1]
-            assert re.search(rf"`(?:{full}|{last})\b", text), f"{full} is not named"
+        text = part(full)
         for flag in flags(one) - EVERYWHERE - SHARED:
             assert re.search(rf"`{re.escape(flag)}[`\s]", text), f"{full} {flag} is not named"
 
