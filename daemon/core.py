@@ -64,6 +64,7 @@ class Core:
             retire=lambda version: self._models.retired(version),
         )
         self._models = Models(plan, on_change=self._changed, on_blame=self._plugins.blame)
+        self._told = ("", "")  # path and identity of the model that plugins know of
         self._sessions = SessionStore(paths.sessions_file(config.name))
         self._describer = Describer(self._models, self._plugins, lambda: self.facts)
         self._topics = {
@@ -94,6 +95,7 @@ class Core:
             self._starter.settled(self.facts)
             self._systemd.ready()
             self._plugins.started()
+            self._tell_plugins_of_the_model()
             log.info("Ready: %s.", self._models.present.replicas.placement.rstrip("."))
             await self._stop.asked.wait()
         finally:
@@ -186,11 +188,18 @@ class Core:
             if now != self.facts:
                 self.facts = now
                 self._say(now.state)
+            self._tell_plugins_of_the_model()
         self._server.changed()
         self._plugins.changed()
 
     def _status(self, request_id: str) -> StatusReply:
         return self._describer.status(request_id, self._server.clients, self._server.clients_served)
+
+    def _tell_plugins_of_the_model(self) -> None:
+        plan = self._models.present.plan
+        if plan.pin.identity != self._told[1]:
+            old, self._told = self._told[0], (str(plan.config.model), plan.pin.identity)
+            self._plugins.model_changed(old, self._told[0])
 
     def _facts_now(self) -> DaemonFacts:
         """What serves, or why nothing does any more."""

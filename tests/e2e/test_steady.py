@@ -102,7 +102,7 @@ def test_a_client_holds_nothing_either(daemon: object) -> None:
 def test_nothing_is_left_of_a_daemon_stopped_under_load(homes: Homes, model: Path) -> None:
     started = homes.start(model=str(model), replicas=2)
     family = [psutil.Process(started.pid), *psutil.Process(started.pid).children(recursive=True)]
-    assert len(family) == 3
+    assert len(family) >= 4  # with two engines, and the plugin host
     with glmd.Client() as client:
         streams = [client.stream_complete("a", ignore_eos=True) for _ in range(6)]
         pieces = [iter(stream) for stream in streams]  # held, since leaving an iteration cancels
