@@ -18,6 +18,7 @@ from typing import Any, Literal
 import msgspec
 
 from glmd import paths
+from glmd.daemon.sophon import simulator_folder
 from glmd.errors import ModelError, StartFailed
 from glmd.settings import Backend, DaemonSettings, LogLevel, Mode
 from glmd.validation import explain
@@ -29,6 +30,10 @@ else:
 
 BMODEL = ".bmodel"
 PLUGIN_MEMORY = 1024  # MiB that plugins may add to an engine child above its size when loaded
+
+# The simulator is one chip with this id.
+SIMULATED_DEVICE = 0
+
 _TCP = re.compile(r"^tcp://(\*|[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5}|\*)$")
 
 
@@ -43,6 +48,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     mode: Mode | None
     devices: list[int]
     simulate: bool
+    libsophon: Path | None
     context: int
     slots: int
     threads: int
@@ -56,10 +62,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def resolve(said: DaemonSettings) -> Config:
-    """Raises StartFailed for settings that cannot be, and ModelError for a model that this build or
-    machine cannot run. Nothing is put in the place of what was asked for."""
+    """Raises StartFailed for settings that cannot be, and ModelError for a model that cannot run
+    where it was asked to. Nothing is put in the place of what was asked for."""
     settings = _over(said, _configured(said.name))
     model = Path(settings.model).expanduser() if settings.model else paths.embedded_model()
+    simulate = settings.simulate or False
     _check_listen(settings.listen)
     return Config(
         name=settings.name,
@@ -67,8 +74,9 @@ def resolve(said: DaemonSettings) -> Config:
         tokenizer=Path(settings.tokenizer).expanduser() if settings.tokenizer else None,
         backend=_backend(settings, model),
         mode=settings.mode,
-        devices=settings.devices or [],
-        simulate=settings.simulate or False,
+        devices=settings.devices or ([SIMULATED_DEVICE] if simulate else []),
+        simulate=simulate,
+        libsophon=_libsophon(settings.libsophon, simulate),
         context=settings.context or 0,
         slots=settings.slots or 0,
         threads=settings.threads or 0,
@@ -143,13 +151,28 @@ def _backend(settings: DaemonSettings, model: Path) -> Literal["cpu", "bm1684x"]
             what = f"{model} is none" if settings.model else "no model was named"
             raise ModelError(
                 f"{reason}, which needs a bmodel, and {what}.",
-                hint="Leave that out: this version of glmd runs on the CPU only.",
+                hint="Make one with `glmd compile`, and name it with --model; or leave that out to "
+                "run on the CPU.",
             )
         return "cpu"
-    raise ModelError(
-        f"{model} needs the BM1684X backend, which this build of glmd does not have.",
-        hint="Name a checkpoint folder with --model to run on the CPU.",
-    )
+    if settings.simulate:
+        if settings.devices not in (None, [], [SIMULATED_DEVICE]):
+            raise StartFailed(
+                "The simulator is one chip, device 0, and --devid names others.",
+                hint="Leave --devid out, or leave --simulate out to use the chips.",
+            )
+    elif not settings.devices:
+        raise ModelError(
+            f"{model} runs on BM1684X chips, and none was named.",
+            hint="Name them with --devid 0 (`glmd devices` lists them), or run on the simulator "
+            "with --simulate.",
+        )
+    return "bm1684x"
+
+
+def _libsophon(said: str | None, simulate: bool) -> Path | None:
+    given = Path(said).expanduser().absolute() if said else None
+    return simulator_folder(given) if simulate else given
 
 
 def _check_listen(endpoint: str | None) -> None:

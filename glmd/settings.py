@@ -25,9 +25,10 @@ class DaemonSettings(
     """None means "not said": config.toml decides, and where it is silent daemon/config.py.
 
     `model`: checkpoint folder, packed file or bmodel; `tokenizer`: where it lies, when not beside
-    the model. `devices`: ids of BM1684X chips. `simulate`: use the simulator for them. `context`:
-    positions a conversation may have; `slots`: conversations whose KV cache stays resident;
-    `threads`: of the CPU backend, all replicas together; 0 is automatic for these three.
+    the model. `devices`: ids of BM1684X chips. `simulate`: use the simulator for them.
+    `libsophon`: folder of libbmrt and libbmlib, and of the simulator. `context`: positions a
+    conversation may have; `slots`: conversations whose KV cache stays resident; `threads`: of the
+    CPU backend, all replicas together; 0 is automatic for these three.
     `replicas`: copies of the model on the CPU. `listen`: a tcp endpoint beside the local one,
     `tcp://host:port`. `max_queue`: requests that may wait. `plugin_dirs`: folders with plugins
     beside the user's own; `plugin_memory`: MiB that they may add to an engine child, 0 for any
@@ -41,6 +42,7 @@ class DaemonSettings(
     mode: Mode | None = None
     devices: list[Annotated[int, msgspec.Meta(ge=0, le=1023)]] | None = None
     simulate: bool | None = None
+    libsophon: str | None = None
     context: Count | None = None
     slots: Count | None = None
     threads: Count | None = None

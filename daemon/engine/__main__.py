@@ -11,7 +11,8 @@ import traceback
 
 from glmd import process
 from glmd.daemon.engine.inbox import Inbox
-from glmd.daemon.engine.loader import Loaded, load_backend
+from glmd.daemon.engine.loaded import Loaded
+from glmd.daemon.engine.loader import load_backend
 from glmd.daemon.engine.loop import Loop
 from glmd.daemon.engine.messages import Broken, Load, Loading, Ready
 from glmd.daemon.engine.outbox import Outbox
@@ -41,6 +42,7 @@ def main(fd: int, page: int) -> None:
     outbox.put(_ready(load, loaded))
     outbox.flush()
     Loop(loaded.backend, inbox, outbox, Plugins(Breadcrumb(page), load.plugin_memory)).run()
+    del loaded  # chips are closed before the process ends
 
 
 def _load(load: Load, outbox: Outbox) -> Loaded | None:
@@ -82,7 +84,7 @@ def _ready(load: Load, loaded: Loaded) -> Ready:
         outputs=[want.name for want in can.outputs if want is not Want.none],
         devices=load.devices,
         model_bytes=loaded.nbytes,
-        kv_bytes=loaded.slots * loaded.context * loaded.config.kv_bytes_per_token,
+        kv_bytes=loaded.kv_bytes,
         seconds=loaded.seconds,
     )
 

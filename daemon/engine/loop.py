@@ -283,7 +283,8 @@ def _spans(work: Work) -> list[Span]:
     last = end == sequence.length and not sequence.complete
     want = sequence.chain.want if last else Want.none
     if not sequence.scored:
-        return [Span(slot.index, start, sequence.history[start:end], want)]
+        head = sequence.chain.head(sequence.history[:end]) if last else None
+        return [Span(slot.index, start, sequence.history[start:end], want, head)]
     # The logits at a position are those of the token that follows it.
     wants = [Want.logits if i + 1 < sequence.prompt_length else want for i in range(start, end)]
     return [

@@ -25,7 +25,10 @@ class Load(Command, tag="load", frozen=True):
     `threads`: 0 for automatic. `sharing`: children that are loading at the same time and divide the
     machine's free memory among them; `reserved`: bytes of it that are promised to others; `fewest`:
     slots below which this is out_of_memory. `identity`: what the model's files must be, "" for any.
-    `plugin_memory`: bytes that plugins may add, 0 for any number.
+    `devices`: ids of chips, in the order the bmodel counts them. `simulate`: a simulator is in
+    their place. `libsophon`: folder of the libraries, "" to look for them. `vocab`: ids of the
+    tokenizer, 0 where the model says how many it has. `plugin_memory`: bytes that plugins may add,
+    0 for any number.
     """
 
     model: str
@@ -40,6 +43,8 @@ class Load(Command, tag="load", frozen=True):
     identity: str = ""
     devices: list[int] = []
     simulate: bool = False
+    libsophon: str = ""
+    vocab: int = 0
     plugin_memory: int = 0
 
 

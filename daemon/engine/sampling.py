@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glmd.daemon.engine.messages import Logprob, Submit
+from glmd.daemon.engine.penalty_head import penalty_head
 from glmd.daemon.engine.stages import BUILTIN, is_greedy
-from glmd.daemon.native._engine import Result, SamplerChain, Want, draw, top_logprobs
-from glmd.errors import EngineFailed, InvalidRequest
+from glmd.daemon.native._engine import HeadSettings, Result, SamplerChain, Want, draw, top_logprobs
+from glmd.errors import EngineFailed, InvalidRequest, Unsupported
 from glmd.plugin_stage import PluginStage
 from glmd.sampler import Sampler, SamplerContext
 from glmd.wire.sampling import Stage
@@ -40,7 +41,8 @@ class Chain:
     """Chooses the tokens of one answer.
 
     `want` is what the backend has to give for the next token: only the token where the chain is
-    greedy, the candidates of the device's head where the model gives nothing more, else logits.
+    greedy, the candidates of the device's penalty head where the chain does what that does, else
+    logits.
     """
 
     def __init__(
@@ -63,7 +65,8 @@ class Chain:
         self._logprobs = submit.logprobs
         self._accepted = self._prompt_length
         self._plugins: list[PluginStage] = []
-        self.want = _want(submit, outputs)
+        self._penalty_head = penalty_head(submit.stages)
+        self.want = self._choose_want(submit, outputs)
         context = SamplerContext(
             vocab, frozenset(submit.stop_ids), submit.seed, choice, self._prompt_length, vocab_bytes
         )
@@ -72,6 +75,22 @@ class Chain:
             for stages in _cut(submit.stages):
                 self._segments.append(self._segment(stages, context, samplers))
         self._take_up(submit, choice)
+
+    def head(self, history: NDArray[np.int32]) -> HeadSettings | None:
+        """What a span that asks for `want` tells the device's head. `history` as for sample()."""
+        if self.want is not Want.candidates or self._penalty_head is None:
+            return None
+        return self._penalty_head.settings(history)
+
+    def _choose_want(self, submit: Submit, outputs: Collection[Want]) -> Want:
+        if submit.logprobs is None:
+            if Want.token in outputs and is_greedy(submit.stages):
+                return Want.token
+            if Want.candidates in outputs and self._penalty_head is not None:
+                return Want.candidates
+        if Want.logits in outputs:
+            return Want.logits
+        raise Unsupported("This model gives no logits, and the sampler stages need them.")
 
     def sample(self, result: Result, history: NDArray[np.int32]) -> tuple[int, Logprob | None]:
         """The next token, and its log-probability if those were asked for.
@@ -173,14 +192,6 @@ def logprob(logits: NDArray[np.float32], token: int, k: int) -> Logprob:
     """How likely `token` and the `k` most likely ids are under `logits`, float32 [vocab]. Raises
     ValueError when a logit is NaN or +inf, or when none is finite."""
     return Logprob(*top_logprobs(logits, token, k))
-
-
-def _want(submit: Submit, outputs: Collection[Want]) -> Want:
-    if submit.logprobs is None and Want.token in outputs and is_greedy(submit.stages):
-        return Want.token
-    if Want.candidates in outputs and Want.logits not in outputs:
-        return Want.candidates
-    return Want.logits
 
 
 def _cut(stages: Sequence[Stage]) -> Iterator[list[tuple[int, Stage]]]:

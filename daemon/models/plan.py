@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from glmd import paths
 from glmd.checkpoint.identity import identity
-from glmd.checkpoint.source import open_model
 from glmd.daemon.config import Config, resolve
+from glmd.daemon.models.facts import ModelFacts, model_facts, open_any
 from glmd.daemon.models.pin import Pin
 from glmd.daemon.pool.spec import PoolSpec
 from glmd.daemon.tokenizer.tokenizer import Tokenizer
@@ -21,8 +21,12 @@ class Plan:
 
     said: DaemonSettings
     config: Config
-    tokenizer: Tokenizer
+    facts: ModelFacts
     pin: Pin
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self.facts.tokenizer
 
     @property
     def name(self) -> str:
@@ -43,7 +47,10 @@ class Plan:
             threads=config.threads,
             replicas=config.replicas,
             devices=config.devices,
+            model_devices=self.facts.devices,
             simulate=config.simulate,
+            libsophon=str(config.libsophon or ""),
+            vocab=self.tokenizer.vocab,
             max_queue=config.max_queue,
             vocabulary=self.tokenizer.vocab_bytes,
             plugin_memory=config.plugin_memory << 20,
@@ -57,14 +64,10 @@ def make_plan(said: DaemonSettings) -> Plan:
     Raises StartFailed and ModelError.
     """
     config = resolve(said)
-    model = open_model(config.model)
+    model = open_any(config.model, config.backend)
     pin = Pin(config.model, paths.runtime_dir(config.name))
     try:
-        if config.tokenizer is not None:
-            tokenizer = Tokenizer.load(config.tokenizer)
-        else:
-            tokenizer = Tokenizer(model.tokenizer(), f"of {config.model}")
-        tokenizer.check_fits(model.config.padded_vocab_size)
+        facts = model_facts(config.model, model, config.tokenizer)
         if identity(config.model) != pin.identity:
             raise ModelError(
                 f"{config.model} changed while it was looked at.",
@@ -73,4 +76,4 @@ def make_plan(said: DaemonSettings) -> Plan:
     except BaseException:
         pin.close()
         raise
-    return Plan(said, config, tokenizer, pin)
+    return Plan(said, config, facts, pin)

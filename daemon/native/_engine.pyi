@@ -57,10 +57,28 @@ class DeviceStats:
     utilisation: float
     temperature: float
 
-class Span:
-    """`tokens`: int32 [n], C-contiguous; kept alive by the span."""
+class HeadSettings:
+    """What the device's penalty head is told: see engine.h. `history`: int32 [n], C-contiguous."""
 
-    def __init__(self, slot: int, pos: int, tokens: NDArray[np.int32], want: Want) -> None: ...
+    def __init__(
+        self, temperature: float, top_p: float, penalty: float, history: NDArray[np.int32]
+    ) -> None: ...
+    temperature: float
+    top_p: float
+    penalty: float
+    history: NDArray[np.int32]
+
+class Span:
+    """`tokens`: int32 [n], C-contiguous; kept alive by the span. `head`: for Want.candidates."""
+
+    def __init__(
+        self,
+        slot: int,
+        pos: int,
+        tokens: NDArray[np.int32],
+        want: Want,
+        head: HeadSettings | None = None,
+    ) -> None: ...
     slot: int
     pos: int
     tokens: NDArray[np.int32]
@@ -145,6 +163,49 @@ class CpuBackend(Backend):
     def __init__(
         self, weights: CpuWeights, *, slots: int, max_seq: int, threads: int = 0
     ) -> None: ...
+
+# -- bm1684x backend -------------------------------------------------------------------------
+
+class Traffic:
+    """What has been asked of the chips since the model was loaded: see bm1684x/runtime.h."""
+
+    launches: int
+    uploads: int
+    uploaded: int
+    downloads: int
+    downloaded: int
+    copies: int
+    copied: int
+    relocated: int
+
+class Bm1684xBackend(Backend):
+    """A bmodel on chips; a step is one span. `slots`, `context`: 0 for as many as there is room for
+    and as the bmodel has. `vocab`: ids of the tokenizer, needed where the bmodel gives ids only.
+    `quantisation`: what ModelInfo will say. `device_bytes`: that the file takes on each chip, 0 for
+    unknown. `libsophon`: folder of the libraries, "" to look for them; with `simulate` it has the
+    simulator too. Closes the chips when it is garbage-collected. Raises EngineError with the call
+    that failed; status 5 where a chip has no room.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        devices: Sequence[int],
+        slots: int = 0,
+        context: int = 0,
+        vocab: int = 0,
+        quantisation: str = "",
+        device_bytes: int = 0,
+        libsophon: str = "",
+        simulate: bool = False,
+    ) -> None: ...
+    @property
+    def traffic(self) -> Traffic: ...
+
+def sophon_devices(libsophon: str = "", simulate: bool = False) -> list[DeviceStats]:
+    """Every chip the driver shows. Each is opened and closed: not for chips in use. Raises
+    EngineError."""
 
 def cpu_features() -> list[str]:
     """The instruction sets in use, e.g. ["avx2", "fma", "f16c"]; [] on the portable path.

@@ -5,6 +5,7 @@
 #include <pybind11/stl.h>
 
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "engine.h"
@@ -18,12 +19,25 @@ struct PyCancelFlag {
   CancelFlag flag{false};
 };
 
+struct PyHeadSettings {
+  float temperature;
+  float top_p;
+  float penalty;
+  Array<std::int32_t> history;
+};
+
 struct PySpan {
   int slot;
   int pos;
   Array<std::int32_t> tokens;
   Want want;
+  std::optional<PyHeadSettings> head;
 };
+
+HeadSettings plain(const PyHeadSettings& head) {
+  return {head.temperature, head.top_p, head.penalty, head.history.data(),
+          static_cast<int>(head.history.size())};
+}
 
 struct PyResult {
   Result result;
@@ -103,12 +117,25 @@ void bind_step(py::module_& m) {
       .def(py::init<>())
       .def("set", [](PyCancelFlag& self) { self.flag = true; })
       .def("clear", [](PyCancelFlag& self) { self.flag = false; });
-  py::class_<PySpan>(m, "Span")
-      .def(py::init([](int slot, int pos, Array<std::int32_t> tokens, Want want) {
-             if (tokens.ndim() != 1) throw py::value_error("tokens must be one-dimensional");
-             return PySpan{slot, pos, std::move(tokens), want};
+  py::class_<PyHeadSettings>(m, "HeadSettings")
+      .def(py::init([](float temperature, float top_p, float penalty, Array<std::int32_t> history) {
+             if (history.ndim() != 1) throw py::value_error("history must be one-dimensional");
+             return PyHeadSettings{temperature, top_p, penalty, std::move(history)};
            }),
-           py::arg("slot"), py::arg("pos"), py::arg("tokens").noconvert(), py::arg("want"))
+           py::arg("temperature"), py::arg("top_p"), py::arg("penalty"),
+           py::arg("history").noconvert())
+      .def_readonly("temperature", &PyHeadSettings::temperature)
+      .def_readonly("top_p", &PyHeadSettings::top_p)
+      .def_readonly("penalty", &PyHeadSettings::penalty)
+      .def_readonly("history", &PyHeadSettings::history);
+  py::class_<PySpan>(m, "Span")
+      .def(py::init([](int slot, int pos, Array<std::int32_t> tokens, Want want,
+                       std::optional<PyHeadSettings> head) {
+             if (tokens.ndim() != 1) throw py::value_error("tokens must be one-dimensional");
+             return PySpan{slot, pos, std::move(tokens), want, std::move(head)};
+           }),
+           py::arg("slot"), py::arg("pos"), py::arg("tokens").noconvert(), py::arg("want"),
+           py::arg("head") = py::none())
       .def_readonly("slot", &PySpan::slot)
       .def_readonly("pos", &PySpan::pos)
       .def_readonly("tokens", &PySpan::tokens)
@@ -133,13 +160,14 @@ void bind_step(py::module_& m) {
 std::vector<PyResult> forward(Backend& backend, const std::vector<const PySpan*>& spans,
                               const PyCancelFlag& cancel) {
   const int vocab = backend.info().vocab;
-  std::vector<Span> plain;
+  std::vector<Span> plain_spans;
   std::vector<Result> results(spans.size());
   std::vector<PyResult> answers(spans.size());
   for (std::size_t i = 0; i < spans.size(); ++i) {
     const PySpan& span = *spans[i];
-    plain.push_back(
-        {span.slot, span.pos, span.tokens.data(), static_cast<int>(span.tokens.size()), span.want});
+    plain_spans.push_back({span.slot, span.pos, span.tokens.data(),
+                           static_cast<int>(span.tokens.size()), span.want,
+                           span.head ? plain(*span.head) : HeadSettings{}});
     if (span.want == Want::logits) {
       py::array_t<float> logits(vocab);
       results[i].logits = logits.mutable_data();
@@ -148,7 +176,7 @@ std::vector<PyResult> forward(Backend& backend, const std::vector<const PySpan*>
   }
   {
     const py::gil_scoped_release release;
-    backend.forward(plain, results, cancel.flag);
+    backend.forward(plain_spans, results, cancel.flag);
   }
   for (std::size_t i = 0; i < spans.size(); ++i) answers[i].result = std::move(results[i]);
   return answers;
@@ -176,6 +204,7 @@ PYBIND11_MODULE(_engine, m) {
   bind_facts(m);
   bind_step(m);
   bind_backend(m);
+  bind_bm1684x(m);
   bind_cpu(m);
   bind_sampler(m);
 }

@@ -10,6 +10,7 @@ namespace glmd {
 template <class T>
 using Array = pybind11::array_t<T, pybind11::array::c_style>;
 
+void bind_bm1684x(pybind11::module_& m);
 void bind_cpu(pybind11::module_& m);
 void bind_sampler(pybind11::module_& m);
 

@@ -25,6 +25,17 @@ enum class Want : std::uint8_t {
   logits,      // float32 [vocab]
 };
 
+// What the device's penalty head is told for Want::candidates. The logits of the ids in `history`
+// are divided by `penalty` (multiplied where negative), then all by `temperature`; the most likely
+// are kept while their probabilities add up to less than `top_p`.
+struct HeadSettings {
+  float temperature = 1.0F;  // above 0
+  float top_p = 1.0F;
+  float penalty = 1.0F;
+  const std::int32_t* history = nullptr;  // no more than max_seq
+  int n = 0;
+};
+
 // `n` tokens appended to `slot` at position `pos`. A `pos` below the slot's length truncates the
 // slot to `pos` first. Spans of one slot within a call must be in order and contiguous.
 struct Span {
@@ -33,6 +44,7 @@ struct Span {
   const std::int32_t* tokens = nullptr;
   int n = 0;
   Want want = Want::none;
+  HeadSettings head{};
 };
 
 // The answer to the span of the same index. `logits`, when wanted, points to caller-owned room for
@@ -47,7 +59,7 @@ struct Result {
 struct ModelInfo {
   int layers = 0;
   int hidden = 0;
-  int heads = 0;
+  int heads = 0;  // 0 where a compiled model does not tell
   int kv_heads = 0;
   int head_dim = 0;
   int vocab = 0;             // padded: the length of a logits row

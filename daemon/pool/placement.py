@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 
 from glmd.daemon.engine.messages import Load
@@ -52,7 +51,14 @@ def _on_devices(spec: PoolSpec) -> Placement:
         )
     if len(set(ids)) != len(ids):
         raise InvalidRequest(f"A device id is given twice in {_ids(ids)}.")
-    width = devices_of(spec.model.name)
+    width = spec.model_devices
+    if spec.simulate:
+        if width > 1:
+            raise InvalidRequest(
+                f"{spec.model.name} runs on {width} devices at a time; the simulator is one.",
+                hint="Compile the model for one device to simulate it.",
+            )
+        return Placement([_load(spec, devices=ids)], "1 replica on the simulator of a BM1684X.")
     if len(ids) % width:
         raise InvalidRequest(
             f"{spec.model.name} runs on {count(width, 'device')} at a time, and "
@@ -68,12 +74,6 @@ def _on_devices(spec: PoolSpec) -> Placement:
     return Placement([_load(spec, devices=group) for group in groups], reason)
 
 
-def devices_of(name: str) -> int:
-    """Devices a bmodel is compiled for, by its name NAME_MODE_Ndev.bmodel; 1 where it says none."""
-    match = re.search(r"_(\d+)dev\b", name)
-    return max(int(match[1]), 1) if match else 1
-
-
 def _load(spec: PoolSpec, *, threads: int = 0, devices: list[int] | None = None) -> Load:
     return Load(
         model=str(spec.model),
@@ -86,6 +86,8 @@ def _load(spec: PoolSpec, *, threads: int = 0, devices: list[int] | None = None)
         devices=devices or [],
         simulate=spec.simulate,
         plugin_memory=spec.plugin_memory,
+        libsophon=spec.libsophon,
+        vocab=spec.vocab,
     )
 
 

@@ -323,8 +323,8 @@ class Replica:
     @property
     def promised(self) -> int:
         """Bytes that the child may still come to take: the weights and the KV cache it has planned
-        with, less what is resident."""
-        if self.model is None or self._child is None:
+        with, less what is resident. A chip has memory of its own."""
+        if self.model is None or self._child is None or self.model.backend != "cpu":
             return 0
         planned = self.model.model_bytes + self.model.kv_bytes
         return max(0, planned - _resident(self._child))

@@ -14,9 +14,11 @@ from glmd.paths import DEFAULT_NAME
 class PoolSpec(msgspec.Struct, frozen=True, kw_only=True):
     """`name`: the daemon's. `backend`: "cpu" or "bm1684x". `mode`: f16, int8, int4, or None for the
     model's own. `context`, `slots`, `threads`: 0 for automatic; `threads` is for all replicas
-    together. `replicas`: on the CPU; on cards it follows from `devices`. `max_queue`: requests that
-    may wait. `vocabulary`: the bytes that each id adds to a text, and `plugin_memory`: the bytes of
-    memory that plugins may add to an engine child, 0 for any number.
+    together. `replicas`: on the CPU; on chips it follows from `devices`, of which each takes
+    `model_devices`. `libsophon`: folder of their libraries, "" to look for it. `vocab`: ids of the
+    tokenizer. `max_queue`: requests that may wait. `vocabulary`: the bytes that each id adds to a
+    text, and `plugin_memory`: the bytes of memory that plugins may add to an engine child, 0 for
+    any number.
     """
 
     model: Path
@@ -28,7 +30,10 @@ class PoolSpec(msgspec.Struct, frozen=True, kw_only=True):
     threads: int = 0
     replicas: int = 1
     devices: list[int] = []
+    model_devices: int = 0
     simulate: bool = False
+    libsophon: str = ""
+    vocab: int = 0
     max_queue: int = 64
     vocabulary: Sequence[bytes] = ()
     plugin_memory: int = 0

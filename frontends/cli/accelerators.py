@@ -40,7 +40,7 @@ def find_accelerators() -> Accelerators:
             "",
             [],
             "The BM1684X library (libbmlib.so) is not installed.",
-            "This version of glmd runs on the CPU only and needs none.",
+            "It comes with the driver of the card; the CPU needs none.",
         )
     # In a process of its own: the library prints, and may end the process it is loaded into.
     try:

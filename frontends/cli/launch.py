@@ -51,6 +51,12 @@ _OPTIONS = (
     ),
     click.option("--simulate/--no-simulate", default=None, help="Run a bmodel on the simulator."),
     click.option(
+        "--libsophon",
+        type=click.Path(),
+        metavar="DIR",
+        help="Where libbmrt.so and libbmlib.so lie, or the simulator.",
+    ),
+    click.option(
         "--mode", type=click.Choice(["f16", "int8", "int4"]), help="Quantise to this while loading."
     ),
     click.option("--context", type=click.IntRange(0), help="Tokens a conversation may have."),

@@ -76,16 +76,49 @@ def test_what_is_wrong_with_the_file_is_said(homes: Homes, text: str, sentence: 
         (DaemonSettings(simulate=True), "simulator"),
         (DaemonSettings(backend="bm1684x"), "needs a bmodel"),
         (DaemonSettings(backend="cpu", model="/m/x.bmodel"), "cannot run on the CPU"),
-        (DaemonSettings(model="/m/x.bmodel"), "this build of glmd does not have"),
-        (DaemonSettings(model="/m/x.bmodel", devices=[0]), "this build of glmd does not have"),
+        (DaemonSettings(model="/m/x.bmodel"), "runs on BM1684X chips, and none was named"),
+        (DaemonSettings(model="/m/x.bmodel", backend="bm1684x"), "none was named"),
     ],
 )
 def test_there_is_no_silent_fallback(homes: Homes, settings: DaemonSettings, sentence: str) -> None:
     """P8: CPU instead of a card is never chosen for somebody who asked for a card."""
     with pytest.raises(ModelError, match=sentence) as caught:
         resolve(settings)
-    assert "CPU" in caught.value.hint or "leave --backend out" in caught.value.hint
-    assert ".bmodel" not in caught.value.hint  # this build refuses that as well
+    hints = ("CPU", "leave --backend out", "--devid 0")
+    assert any(hint in caught.value.hint for hint in hints)
+
+
+def test_a_bmodel_goes_to_the_chips_that_are_named(homes: Homes) -> None:
+    config = resolve(DaemonSettings(model="/m/x.bmodel", devices=[2, 3], libsophon="~/lib"))
+    assert (config.backend, config.devices, config.simulate) == ("bm1684x", [2, 3], False)
+    assert config.libsophon == Path("~/lib").expanduser()
+
+
+def test_the_simulator_has_to_be_there(homes: Homes, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = DaemonSettings(model="/m/x.bmodel", simulate=True)
+    monkeypatch.delenv("TPUC_ROOT", raising=False)
+    with pytest.raises(StartFailed, match=r"no simulator of the BM1684X in .*tpu-mlir") as caught:
+        resolve(said)
+    assert "glmd toolchain install" in caught.value.hint
+    with pytest.raises(StartFailed, match="no simulator of the BM1684X in /nowhere"):
+        resolve(DaemonSettings(model="/m/x.bmodel", simulate=True, libsophon="/nowhere"))
+
+
+@pytest.mark.parametrize("below", ["", "lib", "lib/python3.10/site-packages/tpu_mlir/lib"])
+def test_the_simulator_is_found(
+    homes: Homes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, below: str
+) -> None:
+    folder = tmp_path / below
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "libcmodel_bm1684x.so").touch()
+    monkeypatch.setenv("TPUC_ROOT", str(tmp_path))
+    config = resolve(DaemonSettings(model="/m/x.bmodel", simulate=True))
+    assert (config.libsophon, config.devices, config.simulate) == (folder, [0], True)
+
+
+def test_the_simulator_is_one_chip(homes: Homes) -> None:
+    with pytest.raises(StartFailed, match="one chip, device 0"):
+        resolve(DaemonSettings(model="/m/x.bmodel", simulate=True, devices=[0, 1]))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ import pytest
 from support.checkpoints import Dtype, Shape, random_tensors, write_checkpoint
 
 from glmd.checkpoint.folder import Checkpoint
-from glmd.daemon.engine.loader import Loaded, load_backend
+from glmd.daemon.engine.loaded import Loaded
+from glmd.daemon.engine.loader import load_backend
 from glmd.daemon.engine.memory import MOST_SLOTS
 from glmd.daemon.engine.messages import Load
 from glmd.daemon.engine.packing import packed_size, write_packed

@@ -13,7 +13,7 @@ from support import glm_models, sampler_reference
 from glmd.daemon.engine.messages import Submit
 from glmd.daemon.engine.sampling import Chain, PluginSampler
 from glmd.daemon.native._engine import Backend, CancelFlag, Result, Span, Want, draw
-from glmd.errors import Code, EngineFailed, InvalidRequest
+from glmd.errors import Code, EngineFailed, InvalidRequest, Unsupported
 from glmd.sampler import SamplerContext
 from glmd.wire.sampling import Stage
 
@@ -157,10 +157,17 @@ class Candidates:
     candidate_probs: ClassVar = np.array([0.5, 0.5, 0.0], np.float32)
 
 
-def test_candidates_are_drawn_from_where_there_is_nothing_more() -> None:
-    chain = Chain(
-        submit([Stage("top_p", {"p": 0.8})]), 0, vocab=VOCAB, outputs=[Want.token, Want.candidates]
-    )
+PENALTY_SAMPLE = [
+    Stage("penalties", {"repeat": 1.3, "last_n": 3}),
+    Stage("top_k", {"k": 50}),
+    Stage("temperature", {"temperature": 0.7}),
+    Stage("top_p", {"p": 0.9, "min_keep": 5, "inclusive": False}),
+]
+
+
+def test_candidates_are_drawn_from() -> None:
+    outputs = [Want.token, Want.candidates, Want.logits]
+    chain = Chain(submit(PENALTY_SAMPLE), 0, vocab=VOCAB, outputs=outputs)
     assert chain.want is Want.candidates
     result: Any = Candidates()
     ids = list(PROMPT)
@@ -170,6 +177,19 @@ def test_candidates_are_drawn_from_where_there_is_nothing_more() -> None:
         assert token == (50 if u < 0.5 else 40)
         assert logprob is None
         ids.append(token)
+
+
+def test_logits_are_asked_for_where_the_head_does_something_else() -> None:
+    outputs = [Want.token, Want.candidates, Want.logits]
+    for stages in (PENALTY_SAMPLE[:2], [*PENALTY_SAMPLE, Stage("min_p", {"p": 0.1})]):
+        assert Chain(submit(stages), 0, vocab=VOCAB, outputs=outputs).want is Want.logits
+    chain = Chain(submit(PENALTY_SAMPLE, logprobs=1), 0, vocab=VOCAB, outputs=outputs)
+    assert chain.want is Want.logits
+
+
+def test_a_chain_that_needs_logits_is_refused_where_there_are_none() -> None:
+    with pytest.raises(Unsupported, match="gives no logits"):
+        Chain(submit(RANDOM), 0, vocab=VOCAB, outputs=[Want.token, Want.candidates])
 
 
 # -- plugin stages --------------------------------------------------------------------------------

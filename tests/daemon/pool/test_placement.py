@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from glmd.daemon.pool.placement import devices_of, place
+from glmd.daemon.pool.placement import place
 from glmd.daemon.pool.spec import PoolSpec
 from glmd.errors import InvalidRequest
 
@@ -16,8 +16,14 @@ def cpu(**fields) -> PoolSpec:
     return PoolSpec(model=Path("m"), backend="cpu", **fields)
 
 
-def cards(model: str, *ids: int) -> PoolSpec:
-    return PoolSpec(model=Path(model), backend="bm1684x", devices=list(ids))
+def cards(width: int, *ids: int, **fields) -> PoolSpec:
+    return PoolSpec(
+        model=Path("glm.bmodel"),
+        backend="bm1684x",
+        devices=list(ids),
+        model_devices=width,
+        **fields,
+    )
 
 
 def test_one_replica_has_all_threads() -> None:
@@ -45,22 +51,22 @@ def test_the_reason_reads_as_a_sentence() -> None:
     assert place(cpu(threads=1)).reason == (
         "1 replica on the CPU with 1 thread: 1 thread was asked for."
     )
-    assert place(cards("m_1dev.bmodel", 0)).reason == (
+    assert place(cards(1, 0)).reason == (
         "1 replica: the bmodel takes 1 device, 1 id was given (on 0)."
     )
-    assert place(cards("glm_int4_2dev.bmodel", 0, 1, 4, 5)).reason == (
+    assert place(cards(2, 0, 1, 4, 5)).reason == (
         "2 replicas: the bmodel takes 2 devices, 4 ids were given (on 0,1 and 4,5)."
     )
 
 
 def test_ids_are_shared_out_by_the_devices_of_the_bmodel() -> None:
-    placement = place(cards("chatglm3-6b_int4_2dev.bmodel", 3, 2, 1, 0))
+    placement = place(cards(2, 3, 2, 1, 0))
     assert [load.devices for load in placement.loads] == [[3, 2], [1, 0]]
 
 
 def test_a_remainder_is_an_error() -> None:
     with pytest.raises(InvalidRequest, match="cannot be shared out evenly") as caught:
-        place(cards("chatglm3-6b_int4_2dev.bmodel", 0, 1, 2))
+        place(cards(2, 0, 1, 2))
     assert "multiple of 2" in caught.value.hint
 
 
@@ -69,8 +75,9 @@ def test_a_remainder_is_an_error() -> None:
     [
         cpu(devices=[0]),
         cpu(replicas=0),
-        cards("m_int4_1dev.bmodel"),
-        cards("m_int4_1dev.bmodel", 1, 1),
+        cards(1),
+        cards(1, 1, 1),
+        cards(2, 0, simulate=True),
     ],
 )
 def test_what_cannot_be_is_refused(spec: PoolSpec) -> None:
@@ -86,9 +93,8 @@ def test_the_spec_reaches_the_child() -> None:
     assert load.mode == ""
 
 
-@pytest.mark.parametrize(
-    ("name", "devices"),
-    [("chatglm3-6b_int4_2dev.bmodel", 2), ("x_f16_8dev.bmodel", 8), ("plain.bmodel", 1)],
-)
-def test_devices_by_name(name: str, devices: int) -> None:
-    assert devices_of(name) == devices
+def test_the_simulator_is_one_replica() -> None:
+    placement = place(cards(1, 0, simulate=True, libsophon="/lib", vocab=7))
+    (load,) = placement.loads
+    assert (load.devices, load.simulate, load.libsophon, load.vocab) == ([0], True, "/lib", 7)
+    assert placement.reason == "1 replica on the simulator of a BM1684X."

@@ -143,7 +143,7 @@ def test_devices_without_the_library() -> None:
     assert (code, stdout) == (0, "")
     assert stderr == (
         "The BM1684X library (libbmlib.so) is not installed. "
-        "This version of glmd runs on the CPU only and needs none.\n"
+        "It comes with the driver of the card; the CPU needs none.\n"
     )
     assert call("devices", "--json") == (0, "[]\n", "")
 
@@ -156,7 +156,7 @@ def test_doctor() -> None:
     assert found["engine"]["state"] == "ok"
     assert "glm3-nano on cpu" in found["model"]["found"]
     assert found["accelerators"]["state"] == "ok"
-    assert found["accelerators"]["found"] == "none are used: this version runs on the CPU only"
+    assert found["accelerators"]["found"] == "no BM1684X chips"
     assert found["accelerators"]["next"] == ""
     assert found["daemon"]["next"] == "Start it with `glmd start`."
 

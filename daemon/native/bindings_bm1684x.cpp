@@ -1,0 +1,64 @@
+// The BM1684X backend in Python.
+#include <pybind11/stl.h>
+
+#include <memory>
+#include <string>
+
+#include "bindings.h"
+#include "bm1684x/backend.h"
+
+namespace py = pybind11;
+
+namespace glmd {
+namespace {
+
+using bm1684x::Bm1684xBackend;
+using bm1684x::Traffic;
+
+std::vector<DeviceStats> sophon_devices(const std::string& libsophon, bool simulate) {
+  const bm1684x::Library library({libsophon, simulate});
+  std::vector<DeviceStats> all;
+  for (int id = 0; id < bm1684x::device_count(library); ++id) {
+    all.push_back(bm1684x::Device(library, id).stats());
+  }
+  return all;
+}
+
+}  // namespace
+
+void bind_bm1684x(py::module_& m) {
+  py::class_<Traffic>(m, "Traffic")
+      .def_readonly("launches", &Traffic::launches)
+      .def_readonly("uploads", &Traffic::uploads)
+      .def_readonly("uploaded", &Traffic::uploaded)
+      .def_readonly("downloads", &Traffic::downloads)
+      .def_readonly("downloaded", &Traffic::downloaded)
+      .def_readonly("copies", &Traffic::copies)
+      .def_readonly("copied", &Traffic::copied)
+      .def_readonly("relocated", &Traffic::relocated);
+
+  py::class_<Bm1684xBackend, Backend>(m, "Bm1684xBackend")
+      .def(py::init([](std::string path, std::vector<int> devices, int slots, int context,
+                       int vocab, std::string quantisation, std::int64_t device_bytes,
+                       std::string libsophon, bool simulate) {
+             const py::gil_scoped_release release;
+             return std::make_unique<Bm1684xBackend>(
+                 bm1684x::Options{{std::move(libsophon), simulate},
+                                  std::move(devices),
+                                  std::move(path),
+                                  slots,
+                                  context,
+                                  vocab,
+                                  std::move(quantisation),
+                                  device_bytes});
+           }),
+           py::arg("path"), py::kw_only(), py::arg("devices"), py::arg("slots") = 0,
+           py::arg("context") = 0, py::arg("vocab") = 0, py::arg("quantisation") = "",
+           py::arg("device_bytes") = 0, py::arg("libsophon") = "", py::arg("simulate") = false)
+      .def_property_readonly("traffic", [](const Bm1684xBackend& self) { return self.traffic(); });
+
+  m.def("sophon_devices", &sophon_devices, py::arg("libsophon") = "", py::arg("simulate") = false,
+        py::call_guard<py::gil_scoped_release>());
+}
+
+}  // namespace glmd

@@ -1,0 +1,95 @@
+"""Both backends behind one face, for tests of what both promise."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from support.bmodels import TINY, Form, build_bmodel
+from support.checkpoints import write_checkpoint
+from support.simulated import Answer, Refused, Step, simulated
+
+from glmd.daemon.engine.loader import load_backend
+from glmd.daemon.engine.messages import Load
+from glmd.daemon.native import _engine as native
+
+SLOTS = 3
+
+
+class Engine(Protocol):
+    """A backend with its calls in plain data; Refused where it raises EngineError."""
+
+    def call(self, method: str, *arguments: Any) -> Any: ...
+    def forward(self, *steps: Step, cancelled: bool = False) -> list[Answer]: ...
+
+
+class Local:
+    """The same face as support.simulated.Simulated for a backend of this process."""
+
+    def __init__(self, backend: native.Backend) -> None:
+        self._backend = backend
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        try:
+            return getattr(self, f"_{method}", getattr(self._backend, method, None))(*arguments)
+        except native.EngineError as error:
+            raise _refused(error) from error
+
+    def forward(self, *steps: Step, cancelled: bool = False) -> list[Answer]:
+        cancel = native.CancelFlag()
+        if cancelled:
+            cancel.set()
+        spans = [
+            native.Span(s.slot, s.pos, np.array(s.tokens, np.int32), native.Want[s.want])
+            for s in steps
+        ]
+        try:
+            results = self._backend.forward(spans, cancel)
+        except native.EngineError as error:
+            raise _refused(error) from error
+        return [Answer(r.token, r.candidate_ids, r.candidate_probs, r.logits) for r in results]
+
+    def _facts(self) -> dict[str, Any]:
+        info, can = self._backend.info, self._backend.capabilities
+        return {
+            "max_seq": info.max_seq,
+            "vocab": info.vocab,
+            "slots": can.slots,
+            "prefill": can.prefill.name,
+            "outputs": [want.name for want in can.outputs],
+        }
+
+
+def _refused(error: native.EngineError) -> Refused:
+    cancelled = isinstance(error, native.StepCancelled)
+    return Refused(error.call, error.status, str(error), cancelled)
+
+
+@contextmanager
+def cpu_engine(seq_length: int, seed: int = 0) -> Iterator[Local]:
+    """The checkpoint that bmodels of TINY are made of, in F16 on the CPU."""
+    with tempfile.TemporaryDirectory(prefix="glmd-cpu-") as folder:
+        model = write_checkpoint(Path(folder) / "model", TINY, seed=seed)
+        load = Load(str(model), "cpu", "f16", context=seq_length, slots=SLOTS, threads=1)
+        yield Local(load_backend(load, lambda done, total: None).backend)
+
+
+@contextmanager
+def bm1684x_engine(form: Form) -> Iterator[Engine]:
+    model = build_bmodel(TINY, form)
+    with simulated(model, slots=SLOTS, vocab=TINY.vocab) as backend:
+        yield backend
+
+
+def append(engine: Engine, slot: int, pos: int, tokens: Sequence[int], want: str) -> Answer:
+    """`tokens` behind the first `pos` of a slot, in steps that the backend can do."""
+    whole = pos == 0 or engine.call("facts")["prefill"] == "any"
+    spans = [tokens] if whole else [[token] for token in tokens]
+    for span in spans[:-1]:
+        engine.forward(Step(slot, pos, list(span), "none"))
+        pos += len(span)
+    return engine.forward(Step(slot, pos, list(spans[-1]), want))[0]
