@@ -19,7 +19,7 @@ CONTEXT = 1024
 def client(model: Path) -> Iterator[glmd.Client]:
     """Of a daemon with a random model of CONTEXT positions."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        homes = Homes(monkeypatch)
+        homes = Homes(monkeypatch.setenv)
         try:
             homes.start(model=str(model), replicas=2)
             with glmd.Client() as client:

@@ -54,7 +54,7 @@ def request(kind: int, request_id: str, **fields: Any) -> Chat | Complete:
 def right(model: Path) -> dict[int, list[list[int]]]:
     """The tokens of every choice, each kind alone."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        homes = Homes(monkeypatch)
+        homes = Homes(monkeypatch.setenv)
         try:
             client = Watched(homes.start(model=str(model)).endpoints[0], "alone")
             tokens = {}

@@ -115,7 +115,7 @@ class Kills:
 @pytest.fixture(scope="module")
 def alone(model: Path) -> list[Answer]:
     with pytest.MonkeyPatch.context() as monkeypatch:
-        homes = Homes(monkeypatch)
+        homes = Homes(monkeypatch.setenv)
         try:
             homes.start(model=str(model))
             with glmd.Client() as client:

@@ -22,7 +22,7 @@ BOTH = (0, 1)
 @pytest.fixture(scope="module")
 def two_replicas() -> Iterator[DaemonFacts]:
     with pytest.MonkeyPatch.context() as monkeypatch:
-        homes = Homes(monkeypatch)
+        homes = Homes(monkeypatch.setenv)
         try:
             yield homes.start(replicas=2, slots=4)
         finally:
