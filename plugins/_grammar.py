@@ -17,6 +17,10 @@ from glmd.sampler import SamplerContext
 # Compiled grammars that are kept.
 KEPT = 64
 
+# Characters of a schema or pattern. Every answer of a batch waits while one is compiled: 0.05 s of
+# processor time for the worst of this length that was tried.
+LONGEST = 1 << 15
+
 # Tokens are not forced: llguidance would split forced text by a tokenizer, which a sampler has not,
 # where the model may write it with any of the tokens that spell it.
 _HEADER = '%llguidance {"no_forcing": true}\n'
@@ -36,8 +40,12 @@ class Grammars:
         no grammar, and without llguidance."""
 
         def begin(opening: bool) -> Walk:
-            return Walk(self._matcher(name, body, opening, ctx).deep_copy(), ctx)
+            return Walk(name, self._matcher(name, body, opening, ctx).deep_copy(), ctx)
 
+        if len(body) > LONGEST:
+            raise InvalidRequest(
+                f"{name} takes {LONGEST:,} characters at the most, and these are {len(body):,}."
+            )
         self._matcher(name, body, True, ctx)
         return Constraint(name, begin, ctx)
 
@@ -62,7 +70,8 @@ class Grammars:
 
 
 class Walk:
-    def __init__(self, matcher: Any, ctx: SamplerContext) -> None:
+    def __init__(self, name: str, matcher: Any, ctx: SamplerContext) -> None:
+        self._name = name
         self._matcher = matcher
         self._vocab = ctx.vocab
         self._stop_ids = sorted(ctx.stop_ids)
@@ -80,8 +89,14 @@ class Walk:
         self._check()
 
     def _check(self) -> None:
+        """All tokens come from the mask, so what goes wrong is that a limit of llguidance's on time
+        and memory was met."""
         if self._matcher.is_error():
-            raise RuntimeError(_reason(self._matcher.get_error()))
+            reason = _reason(self._matcher.get_error())
+            raise InvalidRequest(
+                f"{self._name} is too complex to follow: {reason}.",
+                hint="Ask for something simpler.",
+            )
 
 
 class _Vocabulary:
@@ -107,7 +122,7 @@ def _tokenizer(llguidance: Any, ctx: SamplerContext) -> Any:
 
 def _reason(error: str) -> str:
     """One line of what llguidance says, which adds the grammar, marks and a backtrace."""
-    said = re.split(r"\n +1 \| |\n?<backtrace>", error)[0]
+    said = re.split(r"\n +1 \| |\n?<(?:backtrace|state)>", error)[0]
     said = re.sub(r"^at \S+: ", "", said).rpartition("\nerror: ")[2]
     return " ".join(said.split()).removeprefix("failed to compile JSON schema: ")
 

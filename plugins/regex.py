@@ -20,7 +20,7 @@ class Regex(glmd.Sampler):
     class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """`pattern`: in the syntax of Rust's regex crate; no look-around, no back-references."""
 
-        pattern: Annotated[str, msgspec.Meta(min_length=1, max_length=1 << 16)]
+        pattern: Annotated[str, msgspec.Meta(min_length=1)]
 
     def __init__(self) -> None:
         self._grammars = Grammars()

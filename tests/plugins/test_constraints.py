@@ -236,6 +236,25 @@ def test_what_is_no_grammar_is_refused_in_a_sentence(
     assert "\n" not in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("sampler", "params"),
+    [(JSON, {"schema": {"enum": ["x" * 40_000]}}), (REGEX, {"pattern": "x" * 40_000})],
+    ids=["json_schema", "regex"],
+)
+def test_what_takes_long_to_compile_is_refused(sampler: Sampler, params: Any) -> None:
+    with pytest.raises(InvalidRequest, match="takes 32,768 characters at the most"):
+        harness(sampler).start(params)
+
+
+def test_what_is_too_complex_is_the_fault_of_the_request() -> None:
+    """A limit of llguidance's is met when the objects' keys have to be told apart."""
+    objects = [
+        {"type": "object", "properties": {f"{i}{j}": {} for j in range(35)}} for i in range(45)
+    ]
+    with pytest.raises(InvalidRequest, match=r"json_schema is too complex to follow: .*max is"):
+        harness(JSON).allowed({"schema": {"anyOf": objects}}, prompt=TEXT, answer=spelt(b"{"))
+
+
 def test_requests_of_one_schema_share_its_grammar() -> None:
     sampler = JsonSchema()
     made = harness(sampler)
