@@ -15,6 +15,7 @@ from support.peer import Peer
 from glmd import paths
 from glmd.daemon.plugins.manager import Plugins
 from glmd.daemon.plugins.version import Version
+from glmd.daemon.pool import Pool
 from glmd.errors import InvalidRequest, ModelError
 from glmd.facts import DaemonFacts
 from glmd.wire.replies import Event, Ok, PluginInfo
@@ -135,20 +136,26 @@ def reload(daemon: DaemonFacts, plugin: str | None = None) -> PluginList:
 
 
 class Managed(Plugins):
-    """The core's plugins without a core. `retired`: versions that serve no new requests, in
-    order."""
+    """The core's plugins without a core. `retired`: versions that serve no new requests, in order;
+    `pool` hears of them too."""
 
     def __init__(self, *folders: Path, **options: Any) -> None:
         self.retired: list[Version] = []
         self.reloads: list[str | None] = []
+        self.pool: Pool | None = None
         self._news = asyncio.Event()
         super().__init__(
             folders,
             daemon=self,
             on_change=self._news.set,
-            retire=self.retired.append,
+            retire=self._let_go,
             **options,
         )
+
+    def _let_go(self, version: Version) -> None:
+        self.retired.append(version)
+        if self.pool is not None:
+            self.pool.retired(version)
 
     # -- Daemon ----------------------------------------------------------------------------------
 

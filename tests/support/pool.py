@@ -8,10 +8,12 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from support.engine import RANDOM
 
 from glmd.daemon.engine.messages import Logprob, Token
+from glmd.daemon.plugins.version import Version
 from glmd.daemon.pool import Job, Pool, PoolSpec, Ticket, Timeouts
 from glmd.errors import GlmdError
 from glmd.wire.replies import Phase, ReplicaStatus
@@ -116,10 +118,10 @@ def kill_engine(pool: Pool, index: int = 0, sig: int = signal.SIGKILL) -> None:
 class WatchedPool(Pool):
     """`topics`: what it announced."""
 
-    def __init__(self, spec: PoolSpec, timeouts: Timeouts | None) -> None:
+    def __init__(self, spec: PoolSpec, timeouts: Timeouts | None, **options: Any) -> None:
         self.topics: list[str] = []
         self._news = asyncio.Event()
-        super().__init__(spec, on_change=self._changed, timeouts=timeouts)
+        super().__init__(spec, on_change=self._changed, timeouts=timeouts, **options)
 
     def _changed(self, topic: str) -> None:
         self.topics.append(topic)
@@ -134,11 +136,16 @@ class WatchedPool(Pool):
 
 @asynccontextmanager
 async def running_pool(
-    model: Path, *, timeouts: Timeouts | None = None, wait: bool = True, **spec
+    model: Path,
+    *,
+    timeouts: Timeouts | None = None,
+    wait: bool = True,
+    on_blame: Callable[[Version, str, bool], None] = lambda version, what, crashed: None,
+    **spec,
 ) -> AsyncIterator[WatchedPool]:
     """On the CPU with one thread a replica, 16 slots, F16, unless said otherwise."""
     given = {"backend": "cpu", "mode": "f16", "slots": 16, "threads": spec.get("replicas", 1)}
-    pool = WatchedPool(PoolSpec(model=model, **(given | spec)), timeouts)
+    pool = WatchedPool(PoolSpec(model=model, **(given | spec)), timeouts, on_blame=on_blame)
     await pool.start()
     try:
         if wait:
