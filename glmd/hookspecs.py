@@ -85,5 +85,5 @@ def glmd_daemon_stopping() -> None:
 
 @hookspec
 def glmd_model_changed(old: str, new: str) -> None:
-    """Another model serves now. Runs in the plugin host, in a thread of its own. `old` and `new`:
-    their paths."""
+    """Another model serves now, or the same path with other files. Runs in the plugin host, in a
+    thread of its own. `old` and `new` are paths, `old` is "" for the first."""

@@ -102,6 +102,8 @@ def _add_sampler(loaded: Loaded, sampler: Any) -> None:
     name = _checked(loaded.samplers, sampler, "sampler")
     if not callable(getattr(sampler, "start", None)):
         raise TypeError(f"the sampler {name!r} has no start(params, ctx)")
+    if getattr(sampler, "place", "first") not in {"first", "last"}:
+        raise TypeError(f"the place of the sampler {name!r} is neither 'first' nor 'last'")
     loaded.samplers[name] = sampler
 
 

@@ -19,6 +19,8 @@ State = Literal["loaded", "failed", "blocked", "quarantined"]
 
 Snapshot = Mapping[str, Offer]
 
+OUTRUN = "It was installed while the daemon ran; `glmd restart` loads it."
+
 
 @dataclass
 class Record:
@@ -46,6 +48,16 @@ class Record:
         known = self.version is not None and self.version.source.content == self.source.content
         return known or bool(self.error)
 
+    @property
+    def outrun(self) -> bool:
+        """Whether a package was exchanged under the daemon. Modules of the old one are in use in
+        its children, and Python has no way to exchange those."""
+        return (
+            self.version is not None
+            and self.source.origin != "file"
+            and self.version.source.content != self.source.content
+        )
+
     def info(self) -> PluginInfo:
         version = self.version
         serving = version.source if version else self.source
@@ -71,7 +83,7 @@ class Record:
             return self.error
         if not self.error:
             return self.version.quarantined or self.version.trouble
-        return f"The newer file is not used: {self.error} The version before it goes on."
+        return f"The newer version is not used: {self.error} The one before it goes on."
 
 
 class Registry:
@@ -98,6 +110,8 @@ class Registry:
             if record.source.content != source.content or record.source.problem != source.problem:
                 record.error = ""
             record.source = source
+            if record.outrun:
+                record.error, record.again = OUTRUN, False
             if source.problem:
                 self._drop(record)
             self._records[source.name] = record

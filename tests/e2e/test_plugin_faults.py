@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from hashlib import sha256
+from pathlib import Path
 
+from support.daemons import Launch
 from support.engine_processes import until
 from support.peer import Peer, question
 from support.plugins import Watcher, listed, only, reload, sampler, save
 
+from glmd import control
 from glmd.facts import DaemonFacts
 from glmd.wire.replies import Delta, Done, Failure, Text
 from glmd.wire.sampling import Sampling, Stage
@@ -108,3 +111,36 @@ def test_stages_are_listed_built_in_or_not(shared_daemon: DaemonFacts) -> None:
     }
     assert stages["mirostat"].plugin == "mirostat"
     assert stages["mirostat"].replayable
+
+
+NOTES = """
+import glmd
+
+def note(text):
+    with open({log!r}, "a") as file:
+        file.write(text + "\\n")
+
+@glmd.hookimpl
+def glmd_daemon_started(daemon):
+    note("started " + daemon.status()["state"])
+
+@glmd.hookimpl
+def glmd_model_changed(old, new):
+    note(f"model {{old}} {{new}}")
+
+@glmd.hookimpl
+def glmd_daemon_stopping():
+    note("stopping")
+"""
+
+
+def test_hooks_follow_the_daemons_life(launch: Launch, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.touch()
+    save("notes", NOTES.format(log=str(log)))
+    daemon = launch()
+    until(log.read_text, lambda text: text.count("\n") == 2)
+    control.stop_daemon("default")
+    lines = log.read_text().splitlines()
+    assert sorted(lines[:2]) == [f"model  {daemon.model}", "started ready"]
+    assert lines[2:] == ["stopping"]

@@ -101,10 +101,6 @@ class Watcher:
                     return plugins[name]
             self.hear()
 
-    def until_gone(self, name: str) -> None:
-        while not self.seen or name in self.seen[-1]:
-            self.hear()
-
     def loaded(self, name: str, sha256: str = "") -> PluginInfo:
         return self.until(
             name, lambda p: p.state == "loaded" and not p.error and sha256 in ("", p.sha256)

@@ -180,6 +180,10 @@ BAD = {
     "chance": (sampler("shout", "logits += np.random.rand()"), "cannot be replayed"),
     "a built-in's name": (sampler("top_k"), "that of a built-in stage"),
     "another plugin's name": (sampler("mirostat"), "belongs to mirostat"),
+    "a place nobody knows": (
+        sampler("shout").replace("name =", "place = 'middle'\n    name =", 1),
+        "neither 'first' nor 'last'",
+    ),
     "not UTF-8": ("\udcff", "not UTF-8"),
 }
 
