@@ -49,7 +49,9 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         name = ALIASES.get(cmd_name, cmd_name)
         if name not in COMMANDS:
-            return None
+            from glmd.frontends.cli.plugin_commands import plugin_commands
+
+            return plugin_commands().get_command(ctx, name)
         command: click.Command = import_module(f"glmd.frontends.cli.commands.{name}").command
         return command
 
