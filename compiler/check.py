@@ -6,6 +6,7 @@ from importlib.util import find_spec
 
 from glmd.checkpoint.folder import Checkpoint
 from glmd.compiler.build import Build
+from glmd.compiler.toolchain.toolchain import VERSION
 from glmd.errors import CompileFailed
 
 
@@ -19,6 +20,13 @@ def check_build(checkpoint: Checkpoint, build: Build) -> None:
             f"--seq-length {build.seq_length} is more than the {config.seq_length} tokens that "
             f"{checkpoint.folder.name} was trained for.",
             hint=f"Give at most {config.seq_length}.",
+        )
+    if build.mode == "int8" and build.num_device > 1:
+        raise CompileFailed(
+            f"TPU-MLIR {VERSION} cannot split int8 weights over devices: it stops at an assertion "
+            "of its own, with any group size.",
+            hint="Give --mode f16 or int4; or leave --num-device out, and several chips serve as "
+            "replicas of the whole model.",
         )
     if build.mode == "f16":
         return

@@ -27,6 +27,14 @@ def test_a_small_model_is_not_split(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("block_0.bmodel"))
 
 
+def test_int8_is_not_split_at_all(tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "checkpoint", TOY)
+    words = compile_words(checkpoint, tmp_path, "--num-device", "4", "--mode", "int8")
+    told = glmd_compile(*words)
+    assert (told.returncode, told.stdout) == (1, "")
+    assert "cannot split int8 weights over devices" in told.stderr
+
+
 @pytest.mark.slow
 def test_a_large_layer_is_split(tmp_path: Path) -> None:
     checkpoint = write_large_checkpoint(tmp_path / "checkpoint", WIDE)
