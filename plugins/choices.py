@@ -16,6 +16,8 @@ from glmd.sampler import Sampler, SamplerContext
 
 
 class Choices(glmd.Sampler):
+    """The answer is one of the given strings."""
+
     name = "choices"
 
     class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -21,6 +21,8 @@ Positive = Annotated[float, msgspec.Meta(ge=0, le=100)]
 
 
 class DynamicTemperature(glmd.Sampler):
+    """A temperature that rises with the entropy."""
+
     name = "dynatemp"
     place = "last"
     replaces = frozenset({"temperature"})

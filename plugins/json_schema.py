@@ -20,6 +20,8 @@ LAYOUT = {"whitespace_flexible": False, "item_separator": ", ?", "key_separator"
 
 
 class JsonSchema(glmd.Sampler):
+    """The answer is JSON of a schema."""
+
     name = "json_schema"
 
     class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -23,6 +23,8 @@ CUTS = frozenset({"top_n_sigma", "top_k", "typical", "top_p", "min_p", "xtc"})
 
 
 class Mirostat(glmd.Sampler):
+    """Keeps the surprise of an answer at so many bits a token."""
+
     name = "mirostat"
     place = "last"  # the surprise is that of the distribution that is drawn from
     replaces = CUTS

@@ -19,6 +19,8 @@ from glmd.sampler import Sampler, SamplerContext
 
 
 class NoRepeatNgram(glmd.Sampler):
+    """No sequence of n tokens comes twice in an answer."""
+
     name = "no_repeat_ngram"
 
     class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -20,6 +20,8 @@ from glmd.sampler import Sampler, SamplerContext
 
 
 class Quote(glmd.Sampler):
+    """Makes likelier what continues a passage of the prompt."""
+
     name = "quote"
 
     class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

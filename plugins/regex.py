@@ -15,6 +15,8 @@ from glmd.sampler import Sampler, SamplerContext
 
 
 class Regex(glmd.Sampler):
+    """The answer matches a pattern from beginning to end."""
+
     name = "regex"
 
     class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -7,9 +7,10 @@ import re
 import pytest
 from support.cli import call
 from support.daemons import Homes
-from support.documents import DOCS
+from support.documents import DOCS, ROOT
 from support.plugins import Watcher, listed, save
 
+from glmd.daemon.engine.stages import BUILTIN
 from glmd.facts import DaemonFacts
 
 SHOUT = re.findall(r"^```python\n(.*?)^```", (DOCS / "plugins.md").read_text(), re.M | re.S)[0]
@@ -65,19 +66,20 @@ def test_what_ships_answers(shared_daemon: DaemonFacts, samplers: list[str], pat
     assert call("ask", *flags, "--seed", "5", "--max-new-tokens", "60", "What is glmd?") == told
 
 
-def test_all_that_ship_are_listed(shared_daemon: DaemonFacts) -> None:
-    found = {plugin.name: plugin for plugin in listed(shared_daemon).plugins}
-    shipped = {
-        "choices",
-        "dynatemp",
-        "json_schema",
-        "mirostat",
-        "no_repeat_ngram",
-        "quote",
-        "regex",
-    }
-    assert shipped <= found.keys()
-    assert {found[name].state for name in shipped} == {"loaded"}
+def test_all_that_ship_are_listed_beside_the_built_in_stages(shared_daemon: DaemonFacts) -> None:
+    told = listed(shared_daemon)
+    shipped = {path.stem for path in (ROOT / "plugins").glob("[a-z]*.py")}
+    assert {plugin.name: plugin.state for plugin in told.plugins} == dict.fromkeys(
+        shipped, "loaded"
+    )
+    stages = {stage.name: stage for stage in told.stages}
+    own = {name for name, stage in stages.items() if stage.plugin}
+    assert own | set(BUILTIN) == set(stages)
+    assert len(own) >= 7
+    for name in own:
+        assert stages[name].plugin in shipped
+        assert stages[name].about.endswith("."), name
+        assert stages[name].replayable
 
 
 def test_misplaced_constraints_harm_nobody(homes: Homes) -> None:
