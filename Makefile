@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 NATIVE := $(shell find daemon/native -name '*.cpp' -o -name '*.h' -o -name CMakeLists.txt)
 CXX_FILES = $(filter %.cpp %.h,$(NATIVE))
 
-.PHONY: help build setup demo test lint format typecheck test-native test-python test-pythons fuzz bench bmodels clean
+.PHONY: help build setup demo demo-bm1684x test lint format typecheck test-native test-python test-pythons fuzz bench bmodels clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -35,6 +35,9 @@ setup: $(VENV)/.test ## the same with the test extras
 
 demo: build ## start a daemon on the shipped model and stream from two frontends at once
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh
+
+demo-bm1684x: build ## compile the shipped model, serve it on the simulator; needs torch, onnx and `glmd toolchain install`
+	PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo_bm1684x.sh
 
 test: setup lint typecheck test-native test-python ## everything that has to pass
 

@@ -186,8 +186,8 @@ void Bm1684xBackend::forward(const std::vector<Span>& spans, std::vector<Result>
       for (View& view : last) view = view.part(static_cast<std::size_t>(span.n - 1) * bytes, bytes);
       heads_.answer(last, span, results.front());
     }
-  } catch (const Cancelled&) {
-    runtime_.wait();  // nothing may still be running when the next step begins
+  } catch (...) {
+    runtime_.settle();  // nothing may still be running when the next step begins
     throw;
   }
   if (set != slot.set) std::swap(slot.set, spare_);

@@ -161,6 +161,16 @@ void Runtime::wait() {
   for (const auto& device : devices_) device->wait();
 }
 
+void Runtime::settle() noexcept {
+  for (const auto& device : devices_) {
+    try {
+      device->wait();
+    } catch (const Error&) {
+      // The step has failed already; its own error says more.
+    }
+  }
+}
+
 void Runtime::upload(int place, const View& to, const void* from) {
   ++traffic_.uploads;
   traffic_.uploaded += to.memory.size;

@@ -74,6 +74,7 @@ class Runtime {
   void launch(const Graph& graph, const std::vector<View>& inputs,
               const std::vector<View>& outputs);
   void wait();
+  void settle() noexcept;  // waits without telling what became of it
 
   DeviceMemory allocate(int place, std::size_t bytes) const {
     return DeviceMemory(device(place), bytes);

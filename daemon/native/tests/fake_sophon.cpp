@@ -1,0 +1,229 @@
+#include "tests/fake_sophon.h"
+
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <map>
+#include <stdexcept>
+
+#include "bm1684x/sophon.h"
+
+#define CALL extern "C" __attribute__((visibility("default")))
+
+using namespace glmd::bm1684x::sophon;
+
+namespace glmd::test {
+
+__attribute__((visibility("default"))) FakeSophon& fake_sophon() {
+  static FakeSophon fake;
+  return fake;
+}
+
+namespace {
+
+// Sizes of the model: layers, positions, hidden, head_dim, vocabulary.
+constexpr int kLayers = 2, kSeq = 4, kHidden = 2, kDim = 2, kVocab = 8;
+
+std::map<std::uint64_t, std::pair<int, std::size_t>> memory;  // address: chip, bytes
+int handles[64];
+
+int chip_of(Handle handle) { return static_cast<int>(static_cast<int*>(handle) - handles); }
+
+void* at(const Memory& view) { return reinterpret_cast<void*>(view.address); }
+
+// The tensors of one side of a net, once for each device.
+struct Side {
+  std::vector<const char*> names;
+  std::vector<std::int32_t> types, devices;
+  std::vector<Shape> shapes;
+  std::vector<Memory> memory;
+};
+
+struct Described {
+  std::string name;
+  Side in, out;
+  StageInfo stage{};
+  NetInfo info{};
+};
+
+std::deque<Described> nets;
+std::vector<int> places;  // chip of each handle given to bmrt_create_ex
+
+void add(Side& side, const char* name, std::int32_t type, int device, std::vector<int> dims) {
+  Shape shape{static_cast<std::int32_t>(dims.size()), {}};
+  std::copy(dims.begin(), dims.end(), shape.dims);
+  side.names.push_back(name);
+  side.types.push_back(type);
+  side.devices.push_back(device);
+  side.shapes.push_back(shape);
+  side.memory.push_back({});
+}
+
+void describe(Described& net) {
+  net.stage = {net.in.shapes.data(), net.out.shapes.data(), net.in.memory.data(),
+               net.out.memory.data()};
+  net.info.name = net.name.c_str();
+  net.info.inputs = static_cast<std::int32_t>(net.in.names.size());
+  net.info.input_names = net.in.names.data();
+  net.info.input_types = net.in.types.data();
+  net.info.input_devices = net.in.devices.data();
+  net.info.outputs = static_cast<std::int32_t>(net.out.names.size());
+  net.info.output_names = net.out.names.data();
+  net.info.output_types = net.out.types.data();
+  net.info.output_devices = net.out.devices.data();
+  net.info.stages = 1;
+  net.info.stage = &net.stage;
+  net.info.cores = 1;
+  net.info.address_mode = kIoReloc;
+}
+
+void embedding(const char* name, int n) {
+  Described& net = nets.emplace_back();
+  net.name = name;
+  for (int d = 0; d < fake_sophon().devices; ++d) {
+    add(net.in, "input_ids", kInt32, d, {1, n});
+    add(net.out, "hidden", kFloat16, d, {n, 1, kHidden});
+  }
+}
+
+void block(int layer, bool cache) {
+  Described& net = nets.emplace_back();
+  net.name = (cache ? "block_cache_" : "block_") + std::to_string(layer);
+  const int n = cache ? 1 : kSeq;
+  for (int d = 0; d < fake_sophon().devices; ++d) {
+    add(net.in, "hidden", kFloat16, d, {n, 1, kHidden});
+    add(net.in, "position_ids", kInt32, d, {1, n});
+    add(net.in, "mask", kFloat16, d, {1, 1, n, cache ? kSeq + 1 : kSeq});
+    if (cache) {
+      add(net.in, "k", kFloat16, d, {kSeq, 1, 1, kDim});
+      add(net.in, "v", kFloat16, d, {kSeq, 1, 1, kDim});
+    }
+    add(net.out, "hidden", kFloat16, d, {n, 1, kHidden});
+    add(net.out, "k", kFloat16, d, {n, 1, 1, kDim});
+    add(net.out, "v", kFloat16, d, {n, 1, 1, kDim});
+  }
+}
+
+void check_tensors(const Described& net, const Side& side, const Tensor* tensors) {
+  for (std::size_t i = 0; i < side.names.size(); ++i) {
+    const std::uint64_t address = tensors[i].memory.address;
+    auto found = memory.upper_bound(address);
+    const bool inside =
+        found != memory.begin() && address + tensors[i].memory.size <=
+                                       std::prev(found)->first + std::prev(found)->second.second;
+    const int chip = inside ? std::prev(found)->second.first : -1;
+    const int wanted = places[static_cast<std::size_t>(side.devices[i])];
+    if (chip != wanted) {
+      fake_sophon().wrong.push_back(net.name + " has " + side.names[i] + " on chip " +
+                                    std::to_string(chip) + ", not " + std::to_string(wanted));
+    }
+  }
+}
+
+bool counted_down(int& counter) { return counter >= 0 && counter-- == 0; }
+
+}  // namespace
+}  // namespace glmd::test
+
+using namespace glmd::test;
+
+CALL int bm_dev_getcount(int* count) {
+  *count = fake_sophon().chips;
+  return 0;
+}
+CALL int bm_dev_request(Handle* handle, int id) {
+  *handle = &handles[id];
+  ++fake_sophon().opened;
+  return 0;
+}
+CALL void bm_dev_free(Handle) { --fake_sophon().opened; }
+CALL int bm_get_chipid(Handle, unsigned* id) {
+  *id = fake_sophon().chip_id;
+  return 0;
+}
+CALL int bm_get_stat(Handle, DeviceStat* stat) {
+  *stat = {fake_sophon().memory_total, fake_sophon().memory_used, 37, 0, {}};
+  return 0;
+}
+CALL int bm_get_chip_temp(Handle, unsigned* degrees) {
+  *degrees = 51;
+  return 0;
+}
+CALL int bm_malloc_device_byte(Handle handle, Memory* out, unsigned bytes) {
+  if (counted_down(fake_sophon().allocations_until_full)) return 5;
+  *out = {reinterpret_cast<std::uint64_t>(std::malloc(bytes)), 0, 0, 0, bytes};
+  memory[out->address] = {chip_of(handle), bytes};
+  ++fake_sophon().allocated;
+  return 0;
+}
+CALL void bm_free_device(Handle, Memory freed) {
+  memory.erase(freed.address);
+  std::free(at(freed));
+  --fake_sophon().allocated;
+}
+CALL int bm_memset_device_ext(Handle, void* value, int, Memory to) {
+  std::memset(at(to), *static_cast<char*>(value), to.size);
+  return 0;
+}
+CALL int bm_memcpy_s2d(Handle, Memory to, void* from) {
+  std::memcpy(at(to), from, to.size);
+  return 0;
+}
+CALL int bm_memcpy_d2s(Handle, void* to, Memory from) {
+  std::memcpy(to, at(from), from.size);
+  return 0;
+}
+CALL int bm_memcpy_d2d_byte(Handle, Memory to, std::size_t, Memory from, std::size_t,
+                            std::size_t n) {
+  std::memcpy(at(to), at(from), n);
+  return 0;
+}
+CALL int bm_thread_sync(Handle) { return 0; }
+
+CALL Runtime bmrt_create_ex(Handle* given, int n) {
+  places.clear();
+  for (int i = 0; i < n; ++i) places.push_back(chip_of(given[i]));
+  return &places;
+}
+CALL void bmrt_destroy(Runtime) { nets.clear(); }
+CALL bool bmrt_load_bmodel(Runtime, const char*) {
+  embedding("embedding", kSeq);
+  embedding("embedding_cache", 1);
+  for (int layer = 0; layer < kLayers; ++layer) {
+    block(layer, false);
+    block(layer, true);
+  }
+  Described& head = nets.emplace_back();
+  head.name = "lm_head";
+  add(head.in, "hidden", kFloat16, 0, {1, kHidden});
+  add(head.out, "logits", kFloat32, 0, {1, kVocab});
+  for (Described& net : nets) describe(net);
+  return fake_sophon().loads;
+}
+CALL int bmrt_get_network_number(Runtime) { return static_cast<int>(nets.size()); }
+CALL void bmrt_get_network_names(Runtime, const char*** names) {
+  *names = static_cast<const char**>(std::malloc(nets.size() * sizeof(char*)));
+  for (std::size_t i = 0; i < nets.size(); ++i) (*names)[i] = nets[i].name.c_str();
+}
+CALL const NetInfo* bmrt_get_network_info(Runtime, const char* name) {
+  for (const Described& net : nets) {
+    if (net.name == name) return &net.info;
+  }
+  return nullptr;
+}
+CALL bool bmrt_launch_tensor_ex(Runtime, const char* name, const Tensor* in, int, Tensor* out, int,
+                                bool, bool) {
+  if (counted_down(fake_sophon().launches_until_throw)) throw std::runtime_error("it burns");
+  if (counted_down(fake_sophon().launches_until_false)) return false;
+  fake_sophon().launched.push_back(name);
+  for (const Described& net : nets) {
+    if (net.name != name) continue;
+    check_tensors(net, net.in, in);
+    check_tensors(net, net.out, out);
+  }
+  if (std::strcmp(name, "lm_head") == 0) {
+    const float logits[kVocab] = {0, 1, 2, 9, 4, 5, 6, 7};
+    std::memcpy(at(out[0].memory), logits, sizeof logits);
+  }
+  return true;
+}

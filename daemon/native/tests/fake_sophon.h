@@ -1,0 +1,30 @@
+// A recording stand-in for libbmlib and libbmrt, for what no machine here has: several chips, and
+// calls that fail. It computes nothing; each launch is checked against where its tensors must lie.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace glmd::test {
+
+struct FakeSophon {
+  int chips = 1;
+  int devices = 1;  // that the bmodel is compiled for
+  unsigned chip_id = 0x1686;
+  int memory_total = 0;  // MiB of each chip, 0 unknown
+  int memory_used = 0;
+  bool loads = true;              // what bmrt_load_bmodel says
+  int launches_until_false = -1;  // counted down; -1 never
+  int launches_until_throw = -1;
+  int allocations_until_full = -1;
+
+  std::vector<std::string> launched;  // names of nets
+  std::vector<std::string> wrong;     // tensors that are not on their chip, in words
+  int allocated = 0;                  // stretches of memory that are not freed
+  int opened = 0;                     // chips that are not closed
+};
+
+// The one that the library's calls work on.
+FakeSophon& fake_sophon();
+
+}  // namespace glmd::test
