@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 NATIVE := $(shell find daemon/native -name '*.cpp' -o -name '*.h' -o -name CMakeLists.txt)
 CXX_FILES = $(filter %.cpp %.h,$(NATIVE))
 
-.PHONY: help build setup demo demo-bm1684x test lint format typecheck test-native test-python test-pythons fuzz bench bmodels clean
+.PHONY: help build setup demo demo-bm1684x test lint format typecheck test-native test-aarch64 test-python test-pythons fuzz bench bmodels clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -62,6 +62,11 @@ test-native: setup ## the C++ tests
 	$(BIN)/cmake -S daemon/native -B build/native -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DGLMD_TESTS=ON
 	$(BIN)/cmake --build build/native
 	$(BIN)/ctest --test-dir build/native --output-on-failure
+
+test-aarch64: setup ## the C++ tests for the SoC boxes, cross-compiled and run under qemu-user
+	$(BIN)/cmake -S daemon/native -B build/aarch64 -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DGLMD_TESTS=ON -DCMAKE_TOOLCHAIN_FILE=cmake/aarch64-linux-gnu.cmake
+	$(BIN)/cmake --build build/aarch64
+	$(BIN)/ctest --test-dir build/aarch64 --output-on-failure
 
 test-python: setup ## pytest
 	$(BIN)/python -m pytest -q

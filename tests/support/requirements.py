@@ -49,6 +49,10 @@ REQUIREMENTS = {
         lambda: (real_tokenizer() / "tokenizer.model").is_file(),
         "GLMD_REAL_TOKENIZER=<folder with ChatGLM3-6B's tokenizer.model and config.json>",
     ),
+    "aarch64": Requirement(
+        lambda: bool(shutil.which("aarch64-linux-gnu-g++") and shutil.which("qemu-aarch64")),
+        "apt-get install g++-aarch64-linux-gnu qemu-user",
+    ),
     "room_for_6b": Requirement(
         lambda: (
             shutil.disk_usage("/tmp").free > 8 * GIB and psutil.virtual_memory().available > 8 * GIB
