@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import functools
+import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
 import click
 
@@ -114,6 +117,10 @@ def _check_name(ctx: click.Context, parameter: click.Parameter, value: str) -> s
     return value
 
 
+def _terminated(number: int, frame: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)
+
+
 @contextmanager
 def pipeline(
     compiling: Compiling, checkpoint: Checkpoint, toolchain: Toolchain | None
@@ -126,6 +133,8 @@ def pipeline(
     from glmd.compiler.workspace import Workspace
     from glmd.frontends.cli.compile_bar import CompileBar
 
+    # The tools are in sessions of their own: whoever ends this process must end them as well.
+    signal.signal(signal.SIGTERM, _terminated)
     with Workspace(compiling.out, compiling.build) as workspace, CompileBar() as bar:
         if differ := workspace.claim(identity(checkpoint, compiling.build, toolchain)):
             note(f"Begins anew in {workspace.folder}: made before with other {', '.join(differ)}.")

@@ -9,6 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from support import cli
 from support.checkpoints import NANO, write_checkpoint
@@ -81,6 +82,26 @@ def test_a_killed_compile_resumed_gives_the_identical_file(
     assert sha256(Path(told.stdout.strip())) == sha256(toy_model)
     for path, touched in logs.items():
         assert (path.parent / "log").stat().st_mtime_ns == touched, f"{path.name} was made again"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_who_ends_a_compile_ends_its_tools(
+    number: signal.Signals, code: int, toy: Path, tmp_path: Path
+) -> None:
+    command = [*cli.GLMD, "compile", *compile_words(toy, tmp_path)]
+    logs = tmp_path / "toy_f16_1dev" / "nets"
+    with subprocess.Popen(command, start_new_session=True) as compiling:
+        watched = psutil.Process(compiling.pid)
+        tools: list[psutil.Process] = []
+        while not tools:
+            assert compiling.poll() is None, "it was quicker than this test"
+            time.sleep(0.05)
+            if list(logs.glob("*/log")):
+                tools = watched.children(recursive=True)
+        compiling.send_signal(number)
+        assert compiling.wait(60) == code
+    _, alive = psutil.wait_procs(tools, timeout=10)
+    assert alive == []
 
 
 def test_a_finished_model_is_left_alone(toy: Path, toy_model: Path) -> None:

@@ -40,7 +40,7 @@ class _Steps(click.Group):
 def command() -> None:
     """Make a bmodel, or a packed CPU file, from a ChatGLM3 checkpoint.
 
-    `glmd compile CHECKPOINT` does every step but the last, and `glmd compile CHECKPOINT --help`
-    lists its options. The steps are commands too, and take the same options. What a killed run has
-    done is not done again.
+    `glmd compile CHECKPOINT` exports, deploys and combines, and `glmd compile CHECKPOINT --help`
+    lists its options. These steps are commands too, and take the same options. What a killed run
+    has done is not done again.
     """
