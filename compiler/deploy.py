@@ -85,6 +85,8 @@ def deploy_net(
             "transform": [
                 *toolchain.transform(),
                 *("--model_name", net.name, "--model_def", str(onnx), "--mlir", mlir),
+                # Our nets have nothing to simplify, and that step would take half of the memory.
+                *("--do_onnx_sim", ""),
             ],
             "deploy": [
                 *toolchain.deploy(),

@@ -86,7 +86,7 @@ class Rope(nn.Module):
         half = heads.shape[-1] // 2
         even, odd = heads[..., 0:half:2], heads[..., 1:half:2]
         turned = torch.stack([even * cos - odd * sin, odd * cos + even * sin], -1)
-        return torch.cat([turned.flatten(-2), heads[..., half:]], -1)
+        return torch.cat([turned.reshape(*heads.shape[:-1], half), heads[..., half:]], -1)
 
 
 class Layer(nn.Module):
