@@ -14,7 +14,7 @@ from pathlib import Path
 from glmd.compiler.build import Build
 from glmd.compiler.nets import HEADS, Net
 from glmd.compiler.split import check_split
-from glmd.compiler.stamp import remove_time
+from glmd.compiler.stamp import clear_padding, remove_time
 from glmd.compiler.toolchain.run import run_tool
 from glmd.compiler.toolchain.toolchain import Toolchain
 from glmd.packed import Mode
@@ -120,4 +120,5 @@ def combine(toolchain: Toolchain, models: Sequence[Path], out: Path, folder: Pat
     command = [*toolchain.model_tool(), "--combine", *map(str, models), "-o", str(part)]
     run_tool(toolchain, command, folder=folder, log=folder / LOG, step="combine", net=out.name)
     remove_time(part)
+    clear_padding(part)
     part.replace(out)
