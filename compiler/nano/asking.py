@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 import re
 
-from glmd.compiler.nano.phrasing import Intent, expand
+from glmd.compiler.nano.phrasing import Intent, expand, fingerprint
 
 _CJK = "\u3000-\u303f\u4e00-\u9fff\uff00-\uffef"
 _SPACE_INSIDE_CHINESE = re.compile(f"(?<=[{_CJK}]) (?=[{_CJK}])")
 _SPACE_BESIDE_CHINESE = re.compile(f"(?<=[{_CJK}]) | (?=[{_CJK}])")
+_INSIDE_CHINESE = re.compile(f"(?<=[{_CJK}])[{_CJK}](?=[{_CJK}])")
 _OPENINGS = {
     "en": ("hi, ", "hey, ", "hello, ", "please, ", "so, ", "quick question: ", "and ", "well, "),
     "zh": ("请问，", "你好，", "那么，", "嗯，", "请教一下，", "问一下，", "对了，"),
@@ -29,6 +30,19 @@ def _misspell(rng: random.Random, question: str) -> str:
     return " ".join(words)
 
 
+def _blur(rng: random.Random, question: str) -> str:
+    """Leaves out a word, or a character between Chinese ones; slots stay."""
+    chinese = [m.start() for m in _INSIDE_CHINESE.finditer(question)]
+    if chinese:
+        at = rng.choice(chinese)
+        return question[:at] + question[at + 1 :]
+    words = question.split(" ")
+    plain = [i for i, word in enumerate(words) if "{" not in word]
+    if len(words) > 4:
+        del words[rng.choice(plain)]
+    return " ".join(words)
+
+
 def ask(rng: random.Random, intent: Intent, held_out: bool, plain: bool = False) -> str:
     """A question for `intent`, its slots unfilled.
 
@@ -40,6 +54,10 @@ def ask(rng: random.Random, intent: Intent, held_out: bool, plain: bool = False)
     else:
         question = rng.choice(rng.choice(intent.train_questions))
     if not plain:
+        if not held_out and rng.random() < 0.1:
+            blurred = _blur(rng, question)
+            if fingerprint(blurred) not in intent.held_fingerprints:
+                question = blurred
         if not held_out and rng.random() < 0.05:
             question = _misspell(rng, question)
         if rng.random() < 0.12:

@@ -56,10 +56,10 @@ def any_plain_turns(rng: random.Random, library: Library, language: str) -> tupl
 
 def fact_slots(rng: random.Random, fact: str, language: str, held: bool) -> dict[str, str]:
     """Values for what a user tells about himself."""
-    invented = rng.random() < 0.3
+    invented = values.invents(rng, held, 0.3)
     if fact in ("name", "city"):
         pool = values.POOLS["names" if fact == "name" else "cities", language]
-        value = values.word(rng, held).capitalize()
+        value = values.name(rng, language, held)
         return {fact: value if invented else values.pick(rng, pool, held)}
     if fact == "colour":
         return {fact: values.pick(rng, values.POOLS["colours", language], held)}
@@ -103,11 +103,11 @@ def memory_dialogue(rng: random.Random, library: Library, language: str) -> Dial
 
 def tools_dialogue(rng: random.Random, library: Library, language: str) -> Dialogue:
     """One to three tools announced, then questions that need them, and a few that do not."""
-    count = rng.choices([1, 2, 3], [4, 4, 2])[0]
+    count = rng.choices([1, 2, 3], [5, 3, 2])[0]
     kinds = rng.sample([*KINDS, "generic"], count)
     system, tools = announce(rng, language, False, kinds)
     turns = [system]
-    for _ in range(rng.choices([1, 2, 3, 5, 7], [2, 3, 3, 3, 2])[0]):
+    for _ in range(rng.choices([1, 2, 3, 5], [3, 3, 3, 2])[0]):
         if rng.random() < 0.1:
             turns += any_plain_turns(rng, library, language)
             continue
@@ -132,5 +132,5 @@ def dialogues(seed: int) -> Iterator[Dialogue]:
     library = Library.load()
     makers = (plain_dialogue, memory_dialogue, tools_dialogue)
     while True:
-        maker = rng.choices(makers, [40, 25, 35])[0]
+        maker = rng.choices(makers, [45, 25, 30])[0]
         yield maker(rng, library, rng.choice(LANGUAGES))

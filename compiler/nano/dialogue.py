@@ -67,20 +67,18 @@ def prompt_ids(tokenizer: NanoTokenizer, turns: Sequence[Turn]) -> list[int]:
     return [*ids, tokenizer.special["<|assistant|>"]]
 
 
-def training_ids(
-    tokenizer: NanoTokenizer, dialogue: Dialogue, other_weight: float
-) -> tuple[list[int], list[float]]:
+def training_ids(tokenizer: NanoTokenizer, dialogue: Dialogue) -> tuple[list[int], list[float]]:
     """Ids of the whole conversation with the loss weight of predicting each of them.
 
     What the assistant says weighs 1, together with the token that ends it: ``<|observation|>``
-    after a tool call, else ``<|user|>``. Everything else weighs `other_weight`.
+    after a tool call, else ``<|user|>``. Everything else weighs nothing.
     """
     ids = [tokenizer.special["[gMASK]"], tokenizer.special["sop"]]
     weights = [0.0, 0.0]
     ended_by_assistant = False
     for turn in dialogue.turns:
         said = turn_ids(tokenizer, turn)
-        body = 1.0 if turn.role == "assistant" else other_weight
+        body = 1.0 if turn.role == "assistant" else 0.0
         ids += said
         weights += [1.0 if ended_by_assistant else 0.0] + [body] * (len(said) - 1)
         ended_by_assistant = turn.role == "assistant"

@@ -67,9 +67,10 @@ def greedy(
         for place, index in enumerate(active):
             ids[place, : len(rows[index])] = torch.tensor(rows[index])
         with torch.inference_mode():
-            logits = model(ids)
-        for place, index in enumerate(active):
-            token = int(logits[place, len(rows[index]) - 1].argmax())
+            states = model.states(ids)
+            last = states[range(len(active)), [len(rows[index]) - 1 for index in active]]
+            likeliest = model.transformer["output_layer"](last).argmax(-1).tolist()
+        for index, token in zip(active, likeliest, strict=True):
             if token in stop or len(rows[index]) + 1 >= model.rope.shape[1]:
                 open_rows.discard(index)
             else:

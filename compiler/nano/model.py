@@ -107,17 +107,15 @@ class ChatGLM(nn.Module):
             }
         )
         self.register_buffer("rope", rope_table(shape, shape.context), persistent=False)
-        for name, weight in self.named_parameters():
-            if name.endswith("bias"):
-                nn.init.zeros_(weight)
-            elif weight.dim() == 2:
-                deep = name.endswith(("dense.weight", "dense_4h_to_h.weight"))
-                nn.init.normal_(weight, std=0.02 / (2 * shape.layers) ** 0.5 if deep else 0.02)
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def states(self, ids: Tensor) -> Tensor:
+        """What the output layer reads, ``[batch, length, hidden]``."""
         encoder = self.transformer["encoder"]
         hidden = self.transformer["embedding"]["word_embeddings"](ids)
         table = self.rope[:, : ids.shape[1]]
         for layer in encoder["layers"]:
             hidden = layer(hidden, table)
-        return self.transformer["output_layer"](encoder["final_layernorm"](hidden))
+        return encoder["final_layernorm"](hidden)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.transformer["output_layer"](self.states(ids))

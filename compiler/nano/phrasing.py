@@ -57,9 +57,14 @@ class Intent:
         return tuple(dict.fromkeys(q for pattern in self.held_patterns for q in expand(pattern)))
 
     @cached_property
+    def held_fingerprints(self) -> frozenset[str]:
+        """The `fingerprint`s of the held-out questions."""
+        return frozenset(map(fingerprint, self.held_questions))
+
+    @cached_property
     def train_questions(self) -> tuple[tuple[str, ...], ...]:
         """For each training pattern its questions, without those that are held out."""
-        held = {fingerprint(q) for q in self.held_questions}
+        held = self.held_fingerprints
         groups = (
             tuple(q for q in dict.fromkeys(expand(pattern)) if fingerprint(q) not in held)
             for pattern in self.train_patterns

@@ -41,8 +41,8 @@ def _simple(rng: random.Random, slots: Slots, arguments: dict[str, Any], result:
 def use_weather(rng: random.Random, language: str, held: bool) -> Use:
     """Asks for a city's weather; the result is text or JSON."""
     city = values.pick(rng, POOLS["cities", language], held)
-    if rng.random() < 0.15:
-        city = values.word(rng, held).capitalize()
+    if values.invents(rng, held, 0.15):
+        city = values.name(rng, language, held)
     conditions = POOLS["conditions", language]
     condition, degrees = rng.choice(conditions), rng.randint(-15, 39)
     observation = rng.choice(
@@ -91,6 +91,8 @@ def use_calculator(rng: random.Random, language: str, held: bool) -> Use:
 def use_time(rng: random.Random, language: str, held: bool) -> Use:
     """Asks for the time in a city."""
     city = values.pick(rng, POOLS["cities", language], held)
+    if values.invents(rng, held, 0.0):
+        city = values.name(rng, language, held)
     clock = f"{rng.randrange(24):02}:{rng.randrange(60):02}"
     return _simple(rng, {"city": city}, {"city": city}, clock)
 
@@ -134,6 +136,8 @@ def use_alarm(rng: random.Random, language: str, held: bool) -> Use:
 def use_message(rng: random.Random, language: str, held: bool) -> Use:
     """Sends a message to a person."""
     name = values.pick(rng, POOLS["names", language], held)
+    if values.invents(rng, held, 0.0):
+        name = values.name(rng, language, held)
     text = rng.choice(POOLS["notes", language])
     if held or rng.random() < 0.4:
         text = " ".join(values.word(rng, held) for _ in range(rng.randint(1, 3)))

@@ -20,7 +20,11 @@ def _tool_name(rng: random.Random, kind: Kind, held: bool) -> str:
         camel = verb + "".join(part.capitalize() for part in noun.split("_"))
         return r.choice([f"{verb}_{noun}", f"{verb}_{noun}", noun, camel, f"{noun}_{verb}"])
 
-    return _invented_name(rng, held) if rng.random() < 0.2 else values.draw(rng, make, held)
+    return (
+        _invented_name(rng, held)
+        if values.invents(rng, held, 0.2)
+        else values.draw(rng, make, held)
+    )
 
 
 def _invented_name(rng: random.Random, held: bool) -> str:
@@ -33,11 +37,12 @@ def _parameter_names(rng: random.Random, kind: Kind, held: bool) -> dict[str, st
     for ours, (_, pool) in kind.parameters.items():
 
         def make(r: random.Random, pool: str = pool) -> str:
-            style = r.random()
-            if style < 0.15:
+            if values.invents(r, held, 0.15):
                 return values.word(r, held)
             base = r.choice(pool.split())
-            return base if style < 0.8 else f"{r.choice(['the', 'my', 'input', 'one'])}_{base}"
+            return (
+                base if r.random() < 0.765 else f"{r.choice(['the', 'my', 'input', 'one'])}_{base}"
+            )
 
         name = values.draw(rng, make, held)
         while name in names.values():

@@ -16,6 +16,7 @@ from torch.nn import functional
 from glmd.compiler.nano.corpus import dialogues
 from glmd.compiler.nano.dialogue import training_ids
 from glmd.compiler.nano.folder import write_folder
+from glmd.compiler.nano.initial import initialise
 from glmd.compiler.nano.model import ChatGLM
 from glmd.compiler.nano.shape import Shape
 from glmd.compiler.nano.tokenizer import PAD_ID, NanoTokenizer
@@ -29,19 +30,13 @@ torch threads per operation: they meet once a step, and a busy core delays nobod
 class Recipe:
     """Everything that decides the weights, besides the corpus and the shape."""
 
-    steps: int = 3700
+    steps: int = 3300
     seed: int = 1
     batch_tokens: int = 2048
-    first_batches: int = 250
     matrix_rate: float = 0.015
     other_rate: float = 0.003
     warmup: int = 80
     cooldown: float = 0.65
-    other_weight: float = 0.1
-
-    def budget(self, step: int) -> int:
-        """Tokens of the batches from `step` on: twice as many in the first ones."""
-        return self.batch_tokens * (2 if step < self.first_batches else 1)
 
     def rate(self, step: int) -> float:
         """The share of the full learning rate: warm-up, plateau, then linearly down to zero.
@@ -62,18 +57,15 @@ def batches(
     """
     rng = random.Random(recipe.seed)
     stream = dialogues(recipe.seed)
-    step = 0
     while True:
-        budget = recipe.budget(step)
-        pool = [training_ids(tokenizer, next(stream), recipe.other_weight) for _ in range(1024)]
+        pool = [training_ids(tokenizer, next(stream)) for _ in range(1024)]
         pool = sorted((row for row in pool if len(row[0]) <= context), key=lambda row: len(row[0]))
         groups: list[list[tuple[list[int], list[float]]]] = [[]]
         for row in pool:
-            if (len(groups[-1]) + 1) * len(row[0]) > budget:
+            if (len(groups[-1]) + 1) * len(row[0]) > recipe.batch_tokens:
                 groups.append([])
             groups[-1].append(row)
         rng.shuffle(groups)
-        step += len(groups)
         for group in groups:
             length = max(len(ids) for ids, _ in group)
             ids = torch.full((len(group), length), PAD_ID)
@@ -111,10 +103,8 @@ def part_gradients(
     wanted = weights[:, 1:].flatten()
     chosen = wanted > 0
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        logits = model(ids[:, :-1]).flatten(0, 1)
-    each = functional.cross_entropy(
-        logits[chosen].float(), ids[:, 1:].flatten()[chosen], reduction="none"
-    )
+        logits = model.transformer["output_layer"](model.states(ids[:, :-1]).flatten(0, 1)[chosen])
+    each = functional.cross_entropy(logits.float(), ids[:, 1:].flatten()[chosen], reduction="none")
     loss = (each * wanted[chosen]).sum() / whole
     return loss.item(), torch.autograd.grad(loss, tuple(model.parameters()))
 
@@ -141,10 +131,10 @@ def train(
 
     `state` is written every 50 steps and holds the weights, the optimizers and the step.
     """
-    torch.manual_seed(recipe.seed)
     torch.set_num_threads(1)
     pool = ThreadPoolExecutor(WORKERS)
     model = ChatGLM(shape)
+    initialise(model, shape, recipe.seed)
     chain = optimizers(model, recipe)
     full_rates = [group["lr"] for optimizer in chain for group in optimizer.param_groups]
     first = 0

@@ -47,11 +47,29 @@ def pick(rng: random.Random, pool: Sequence[str], held_out: bool) -> str:
     return draw(rng, lambda r: r.choice(pool), held_out)
 
 
+def invents(rng: random.Random, held_out: bool, chance: float) -> bool:
+    """Whether to use an invented word where one from a pool would do: with `chance` in the
+    evaluation, and mostly in training, where a word the model could guess teaches no copying."""
+    return rng.random() < (chance if held_out else max(chance, 0.6))
+
+
 def word(rng: random.Random, held_out: bool) -> str:
     """An invented word of two to four syllables, such as `zomali`."""
     return draw(
         rng, lambda r: "".join(r.choice(_SYLLABLES) for _ in range(r.randint(2, 4))), held_out
     )
+
+
+def name(rng: random.Random, language: str, held_out: bool) -> str:
+    """An invented name, such as `Zomali`. In Chinese half of those for training are characters
+    drawn from all there are: most have no piece of their own and have to be copied byte by byte."""
+    if language == "zh" and not held_out and rng.random() < 0.5:
+        known = pick(rng, POOLS["names", "zh"], False)
+        return "".join(
+            rng.choice(known) if rng.random() < 0.3 else chr(rng.randrange(0x4E00, 0x9FA6))
+            for _ in range(rng.randint(2, 3))
+        )
+    return word(rng, held_out).capitalize()
 
 
 def number(rng: random.Random, digits: int, held_out: bool) -> str:

@@ -33,7 +33,7 @@ def turn_of(client: glmd.Client, tokens: int) -> str:
     """A user's text that makes a prompt of that many tokens."""
     text = ""
     while (have := len(client.tokenize(messages=text).tokens)) < tokens:
-        text += " a" * max((tokens - have) // 2, 1)
+        text += "7" * max((tokens - have) // 2, 1)
     assert have == tokens
     return text
 

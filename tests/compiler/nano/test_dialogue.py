@@ -74,17 +74,15 @@ def test_training_weighs_what_the_assistant_says_and_what_ends_it() -> None:
         Turn("observation", "b"),
         Turn("assistant", "c"),
     )
-    ids, weights = training_ids(TOKENIZER, Dialogue("tools", turns), 0.25)
+    ids, weights = training_ids(TOKENIZER, Dialogue("tools", turns))
     assert ids == [*prompt_ids(TOKENIZER, turns)[:-1], SPECIAL["<|user|>"]]
     assert len(ids) == len(weights)
     weight_of = dict(zip(ids, weights, strict=True))
     assert weight_of[SPECIAL["<|observation|>"]] == 1.0
     assert weights[-1] == 1.0
-    assert weights[:3] == [0.0, 0.0, 0.0]
     said = prompt_ids(TOKENIZER, turns[:1])
     call = len(prompt_ids(TOKENIZER, turns[:2])) - len(said)
-    assert weights[3 : len(said) - 1] == [0.25] * (len(said) - 4)
-    assert weights[len(said) - 1] == 0.0
+    assert weights[: len(said)] == [0.0] * len(said)
     assert weights[len(said) : len(said) + call - 1] == [1.0] * (call - 1)
 
 

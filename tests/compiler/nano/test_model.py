@@ -39,7 +39,7 @@ def test_a_short_training_learns_and_is_repeatable(tmp_path: Path) -> None:
     from glmd.compiler.nano.train import Recipe, train
 
     tokenizer = NanoTokenizer.load(NANO)
-    recipe = Recipe(steps=50, batch_tokens=512, first_batches=0, warmup=5)
+    recipe = Recipe(steps=50, batch_tokens=512, warmup=5)
     losses: list[str] = []
     first = train(tokenizer, SMALL, recipe, tmp_path / "a.pt", losses.append).state_dict()
     again = train(tokenizer, SMALL, recipe, tmp_path / "b.pt", losses.append).state_dict()
@@ -60,7 +60,7 @@ def test_an_interrupted_training_goes_on_where_it_stopped(tmp_path: Path) -> Non
         raise Interrupted
 
     tokenizer = NanoTokenizer.load(NANO)
-    recipe = Recipe(steps=52, batch_tokens=256, first_batches=0, warmup=5)
+    recipe = Recipe(steps=52, batch_tokens=256, warmup=5)
     whole = train(tokenizer, SMALL, recipe, tmp_path / "whole.pt", lambda _: None).state_dict()
     with pytest.raises(Interrupted):
         train(tokenizer, SMALL, recipe, tmp_path / "parts.pt", stop)

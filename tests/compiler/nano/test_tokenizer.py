@@ -65,6 +65,15 @@ def test_digits_are_pieces_of_their_own() -> None:
     assert len(TOKENIZER.encode("x9049")) == len(TOKENIZER.encode("x")) + 4
 
 
+@pytest.mark.parametrize("word", ["zomali", "Zomali", "get_weather", "9049", "王芳"])
+def test_a_word_has_the_same_pieces_wherever_it_stands(word: str) -> None:
+    """Behind a space, in quotes, before a bracket: otherwise a small model cannot copy it."""
+    _, *pieces = TOKENIZER.encode(word)
+    for text in (f"in {word}?", f"'{word}'", f'    "{word}",', f"({word}=1)", f"\n{word}\n"):
+        ids = TOKENIZER.encode(text)
+        assert any(ids[i : i + len(pieces)] == pieces for i in range(len(ids))), text
+
+
 def test_the_same_texts_train_the_same_tokenizer() -> None:
     texts = list(itertools.islice(corpus_texts(1), 2000))
     assert train_tokenizer(texts, 1400).model == train_tokenizer(texts, 1400).model

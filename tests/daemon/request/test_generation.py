@@ -76,8 +76,8 @@ def client(pool: Pool, sessions: SessionStore) -> Client:
 
 def exactly(tokens: int) -> Message:
     """A question whose prompt has as many tokens."""
-    for words in range(tokens):
-        text = "a" + " a" * words
+    for digits in range(1, tokens):
+        text = "7" * digits
         if len(join(nano(), render(nano(), [Message("user", text)], []))) == tokens:
             return Message("user", text)
     raise AssertionError(tokens)
