@@ -60,6 +60,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     safe_mode: bool
     log_level: LogLevel
 
+    @property
+    def chips(self) -> list[int]:
+        """Ids of the chips in use; the simulator is none."""
+        return [] if self.simulate else self.devices
+
 
 def resolve(said: DaemonSettings) -> Config:
     """Raises StartFailed for settings that cannot be, and ModelError for a model that cannot run

@@ -210,6 +210,7 @@ class Core:
             said=plan.said,
             model=str(plan.config.model),
             backend=plan.config.backend,
+            devices=plan.config.chips,
             code=failure.wire_code if failure else "",
             error=failure.message if failure else "",
             hint=failure.hint if failure else "",
@@ -289,6 +290,7 @@ def _first_facts(plan: Plan) -> DaemonFacts:
         endpoints=[],
         model=str(config.model),
         backend=config.backend,
+        devices=config.chips,
         log=str(paths.log_file(config.name)),
         said=plan.said,
     )

@@ -52,6 +52,13 @@ def running(name: str) -> DaemonFacts | None:
     return found if found is not None and found.alive else None
 
 
+def all_running() -> list[DaemonFacts]:
+    """Every daemon of this user."""
+    folder = paths.runtime_dir().parent
+    names = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+    return [found for found in map(running, names) if found is not None]
+
+
 def settings_of(name: str) -> DaemonSettings | None:
     """What the running daemon was told at its start and by reloads, None where none runs: a restart
     repeats it."""

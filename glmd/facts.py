@@ -17,10 +17,10 @@ State = Literal["loading", "ready", "stopping", "failed"]
 
 class DaemonFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`started`: clock ticks since boot, which with `pid` names one process for ever. `endpoints`:
-    the local one first. `said`: the settings it was given, as the last reload left them.
-    `server_key`: public CURVE key of the tcp endpoint, in hex. `error` and
-    `hint`: why it failed, with its `code` ("" where it is none of the wire's). One that failed at
-    its start is ending; one with endpoints served until its engines died too often."""
+    the local one first. `devices`: ids of the chips that are its own. `said`: the settings it was
+    given, as the last reload left them. `server_key`: public CURVE key of the tcp endpoint, in hex.
+    `error` and `hint`: why it failed, with its `code` ("" where it is none of the wire's). One that
+    failed at its start is ending; one with endpoints served until its engines died too often."""
 
     name: str
     pid: int
@@ -33,6 +33,7 @@ class DaemonFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     model: str
     backend: str
     log: str
+    devices: list[int] = []
     server_key: str = ""
     said: DaemonSettings | None = None
     code: str = ""

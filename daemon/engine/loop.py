@@ -7,6 +7,7 @@ from collections import deque
 from functools import partial
 
 from glmd.daemon.engine.check import check
+from glmd.daemon.engine.chips import chip_facts
 from glmd.daemon.engine.faults import failed
 from glmd.daemon.engine.inbox import Inbox
 from glmd.daemon.engine.messages import (
@@ -33,7 +34,6 @@ from glmd.daemon.engine.sequence import Request, Sequence
 from glmd.daemon.engine.slots import Slots
 from glmd.daemon.native._engine import (
     Backend,
-    DeviceStats,
     EngineError,
     Result,
     Span,
@@ -69,6 +69,8 @@ class Loop:
         self._reported = 0.0
 
     def run(self) -> None:
+        self._say_how_it_is()
+        self._outbox.flush()
         while True:
             for command in self._inbox.take(self._patience()):
                 if isinstance(command, Stop):
@@ -84,7 +86,8 @@ class Loop:
         """Seconds to wait for a command when there is nothing else to do."""
         if self._running or self._waiting:
             return 0
-        if self._report.slots_busy:  # the core has yet to hear that all is quiet
+        # The core has yet to hear that all is quiet; chips get warm and cool by themselves.
+        if self._report.slots_busy or self._report.devices:
             return max(self._reported + REPORT_INTERVAL - time.monotonic(), 0.001)
         return None
 
@@ -268,7 +271,7 @@ class Loop:
         now = time.monotonic()
         if now - self._reported < REPORT_INTERVAL:
             return
-        report = Report(self._slots.busy, [_facts(stats) for stats in self._backend.stats()])
+        report = Report(self._slots.busy, [chip_facts(stats) for stats in self._backend.stats()])
         if report != self._report:
             self._outbox.put(report)
         self._report, self._reported = report, now
@@ -305,15 +308,3 @@ def _logprob(result: Result, token: int, k: int) -> Logprob:
 def _nothing(shared: int) -> int:
     """Log-probabilities of a prompt need all of it computed."""
     return 0
-
-
-def _facts(stats: DeviceStats) -> dict[str, float]:
-    """What is known of a device."""
-    facts: dict[str, float] = {"device": stats.device}
-    if stats.memory_total > 0:
-        facts |= {"memory_total": stats.memory_total, "memory_used": stats.memory_used}
-    if stats.utilisation >= 0:
-        facts["utilisation"] = stats.utilisation
-    if stats.temperature > -1000:
-        facts["temperature"] = stats.temperature
-    return facts

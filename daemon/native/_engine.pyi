@@ -203,8 +203,8 @@ class Bm1684xBackend(Backend):
     @property
     def traffic(self) -> Traffic: ...
 
-def sophon_devices(libsophon: str = "", simulate: bool = False) -> list[DeviceStats]:
-    """Every chip the driver shows. Each is opened and closed: not for chips in use. Raises
+def sophon_stats(device: int, libsophon: str = "") -> DeviceStats:
+    """What the driver says of a chip. It is opened and closed: not for one in use. Raises
     EngineError."""
 
 def cpu_features() -> list[str]:

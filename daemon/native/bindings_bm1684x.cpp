@@ -15,13 +15,9 @@ namespace {
 using bm1684x::Bm1684xBackend;
 using bm1684x::Traffic;
 
-std::vector<DeviceStats> sophon_devices(const std::string& libsophon, bool simulate) {
-  const bm1684x::Library library({libsophon, simulate});
-  std::vector<DeviceStats> all;
-  for (int id = 0; id < bm1684x::device_count(library); ++id) {
-    all.push_back(bm1684x::Device(library, id).stats());
-  }
-  return all;
+DeviceStats sophon_stats(int device, const std::string& libsophon) {
+  const bm1684x::Library library({libsophon, false});
+  return bm1684x::Device(library, device).stats();
 }
 
 }  // namespace
@@ -57,7 +53,7 @@ void bind_bm1684x(py::module_& m) {
            py::arg("device_bytes") = 0, py::arg("libsophon") = "", py::arg("simulate") = false)
       .def_property_readonly("traffic", [](const Bm1684xBackend& self) { return self.traffic(); });
 
-  m.def("sophon_devices", &sophon_devices, py::arg("libsophon") = "", py::arg("simulate") = false,
+  m.def("sophon_stats", &sophon_stats, py::arg("device"), py::arg("libsophon") = "",
         py::call_guard<py::gil_scoped_release>());
 }
 

@@ -1,19 +1,24 @@
-"""Which BM1684X chips this machine has, asked from the driver and never by opening one.
+"""Which BM1684X chips this machine has, and what the driver says of those that nobody uses.
 
-Opening a chip that a daemon uses can wedge it, so only libbmlib's count and the device nodes are
-looked at. *Card only*: written from the library's documentation, not tried on a card.
+Opening a chip that a daemon uses can wedge it, so finding them asks for libbmlib's count alone. All
+is asked by processes of their own: the library prints, and may end the process it is loaded into.
+*Card only*: tried with a stand-in for the library, not on a card.
 """
 
 from __future__ import annotations
 
 import ctypes.util
+import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 # Where the installer of libsophon puts the library, beside the loader's own path.
-_FOLDERS = (Path("/opt/sophon/libsophon-current/lib"), Path("/usr/lib/sophon"))
+_FOLDERS = tuple(map(Path, ("/opt/sophon/libsophon-current/lib", "/usr/lib/sophon", "/system/lib")))
+
+_PATIENCE = 10  # seconds for a call
 
 _COUNT = """
 import ctypes, sys
@@ -33,8 +38,16 @@ class Accelerators(NamedTuple):
     hint: str = ""
 
 
-def find_accelerators() -> Accelerators:
-    library = _library()
+def find_accelerators(libsophon: str = "") -> Accelerators:
+    """`libsophon`: the folder of the library, "" for where the installers put it."""
+    library = _library([Path(libsophon), Path(libsophon) / "lib"] if libsophon else _FOLDERS)
+    if not library and libsophon:
+        return Accelerators(
+            "",
+            [],
+            f"There is no libbmlib.so in {libsophon}.",
+            "Name the folder that has it, or leave --libsophon out.",
+        )
     if not library:
         return Accelerators(
             "",
@@ -42,13 +55,12 @@ def find_accelerators() -> Accelerators:
             "The BM1684X library (libbmlib.so) is not installed.",
             "It comes with the driver of the card; the CPU needs none.",
         )
-    # In a process of its own: the library prints, and may end the process it is loaded into.
     try:
         counted = subprocess.run(
             [sys.executable, "-I", "-c", _COUNT, library],
             capture_output=True,
             text=True,
-            timeout=10,
+            timeout=_PATIENCE,
             check=True,
         )
         count = int(counted.stdout.split()[-1])
@@ -63,8 +75,30 @@ def find_accelerators() -> Accelerators:
     return Accelerators(library, list(range(count)))
 
 
-def _library() -> str:
-    for folder in _FOLDERS:
-        if (folder / "libbmlib.so").exists():
-            return str(folder / "libbmlib.so")
-    return ctypes.util.find_library("bmlib") or ""
+def ask_chips(devices: list[int], libsophon: str = "") -> dict[int, dict[str, Any]]:
+    """What the driver says of each of `devices`, in fields of DeviceStatus, or as `problem` why it
+    says nothing. Opens them: not for chips in use."""
+    command = [sys.executable, "-I", "-m", "glmd.daemon.engine.chips", libsophon]
+    with subprocess.Popen(
+        [*command, *map(str, devices)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as child:
+        try:
+            answers = child.communicate(timeout=_PATIENCE * len(devices))[0]
+            end = f"ended the process that asked it, with status {child.returncode}"
+        except subprocess.TimeoutExpired:
+            child.kill()
+            answers = child.communicate()[0]
+            end = f"did not answer in {_PATIENCE * len(devices)} seconds"
+    asked = {answer["device"]: answer for answer in map(json.loads, answers.splitlines())}
+    # One that does not answer keeps those behind it from being asked.
+    silent = {"problem": f"The library {end}. See whether bm-smi works."}
+    return {device: asked.get(device, silent) for device in devices}
+
+
+def _library(folders: Sequence[Path]) -> str:
+    # As the engine looks for it: a system without headers has no name without a version.
+    for folder in folders:
+        for name in ("libbmlib.so.0", "libbmlib.so"):
+            if (folder / name).exists():
+                return str(folder / name)
+    return "" if folders is not _FOLDERS else ctypes.util.find_library("bmlib") or ""

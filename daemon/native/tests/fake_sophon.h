@@ -14,6 +14,7 @@ struct FakeSophon {
   int memory_total = 0;  // MiB of each chip, 0 unknown
   int memory_used = 0;
   bool loads = true;              // what bmrt_load_bmodel says
+  int fatal_chip = -1;            // its opening ends the process
   int launches_until_false = -1;  // counted down; -1 never
   int launches_until_throw = -1;
   int allocations_until_full = -1;

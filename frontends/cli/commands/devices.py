@@ -6,20 +6,29 @@ from typing import Any
 
 import click
 
-from glmd.frontends.cli.accelerators import find_accelerators
+from glmd.frontends.cli.accelerators import ask_chips, find_accelerators
 from glmd.frontends.cli.options import json_option, name_option
 from glmd.frontends.cli.terminal import file_size, note, print_json, print_table
 
 
 @click.command("devices")
 @name_option
+@click.option(
+    "--libsophon",
+    type=click.Path(),
+    default="",
+    metavar="DIR",
+    help="Where libbmrt.so and libbmlib.so lie.",
+)
 @json_option
-def command(name: str, as_json: bool) -> int:
+def command(name: str, libsophon: str, as_json: bool) -> int:
     """List BM1684X chips: the ids that `glmd start --devid` takes."""
-    found = find_accelerators()
-    used = _used_by(name)
+    found = find_accelerators(libsophon)
+    used = _used(name)
+    free = [device for device in found.devices if device not in used]
+    known = {**(ask_chips(free, libsophon) if free else {}), **used}
     rows: list[dict[str, Any]] = [
-        {"device": device, "daemon": None, **used.get(device, {})} for device in found.devices
+        {"device": device, "daemon": None, **known[device]} for device in found.devices
     ]
     if as_json:
         print_json(rows)
@@ -28,25 +37,29 @@ def command(name: str, as_json: bool) -> int:
         note(f"{found.problem} {found.hint}")
         return 0
     print_table(("device", "used by", "memory", "busy", "temperature"), [_row(row) for row in rows])
+    for row in rows:
+        if row.get("problem"):
+            note(f"Device {row['device']}: {row['problem']}")
     return 0
 
 
-def _used_by(name: str) -> dict[int, dict[str, Any]]:
-    """What the running daemon knows of its chips; it alone may ask them."""
+def _used(name: str) -> dict[int, dict[str, Any]]:
+    """The chips of running daemons, and what the daemon `name` knows of its own; it alone may ask
+    them."""
     import msgspec
 
     from glmd import control
     from glmd.frontends.python_api import Client
 
-    if control.running(name) is None:
-        return {}
-    with Client(name) as client:
-        replicas = client.status().replicas
-    return {
-        device.device: {**msgspec.structs.asdict(device), "daemon": name}
-        for replica in replicas
-        for device in replica.devices
-    }
+    used: dict[int, dict[str, Any]] = {}
+    for daemon in control.all_running():
+        used |= {device: {"daemon": daemon.name} for device in daemon.devices}
+        if daemon.name == name and daemon.devices and daemon.endpoints:
+            with Client(name) as client:
+                replicas = client.status().replicas
+            for device in (device for replica in replicas for device in replica.devices):
+                used[device.device] |= msgspec.structs.asdict(device)
+    return used
 
 
 def _row(row: dict[str, Any]) -> list[str]:
