@@ -105,11 +105,12 @@ Bm1684xBackend::Bm1684xBackend(const Options& options)
 
 Bm1684xBackend::Scratch Bm1684xBackend::make_scratch(const Graph& embedding) {
   Scratch scratch;
+  for (const Port& port : embedding.inputs) {
+    scratch.ids.push_back(runtime_.allocate(port.device, port.bytes));
+  }
   for (int place = 0; place < model_.devices; ++place) {
-    const auto d = static_cast<std::size_t>(place);
-    scratch.ids.push_back(runtime_.allocate(place, embedding.inputs[d].bytes));
     for (auto& states : scratch.states) {
-      states.push_back(runtime_.allocate(place, embedding.outputs[d].bytes));
+      states.push_back(runtime_.allocate(place, embedding.outputs.front().bytes));
     }
   }
   return scratch;
@@ -122,6 +123,7 @@ int Bm1684xBackend::choose_slots(int asked) const {
     const DeviceStats stats = runtime_.device(place).stats();
     const auto free = static_cast<double>(stats.memory_total - stats.memory_used);
     const auto bytes = static_cast<double>(KvCache::set_bytes(model_, place));
+    if (bytes == 0) continue;
     fit = std::min(fit, stats.memory_total > 0 ? static_cast<int>(kSlotShare * free / bytes) - 1
                                                : kBlindSlots);
   }
@@ -236,13 +238,15 @@ void Bm1684xBackend::check_span(const Span& span, const Result& result) const {
 void Bm1684xBackend::embed(const Graph& embedding, const Scratch& scratch, const Span& span) {
   std::vector<View> ids;
   const std::size_t bytes = static_cast<std::size_t>(span.n) * sizeof(std::int32_t);
-  for (int place = 0; place < model_.devices; ++place) {
-    const DeviceMemory& memory = scratch.ids[static_cast<std::size_t>(place)];
+  for (std::size_t i = 0; i < scratch.ids.size(); ++i) {
+    const DeviceMemory& memory = scratch.ids[i];
     ids.push_back(memory.view());
     // Behind a prompt stay the ids of an earlier one: they are rubbish that nobody reads.
-    runtime_.upload(place, memory.part(0, bytes), span.tokens);
+    runtime_.upload(embedding.inputs[i].device, memory.part(0, bytes), span.tokens);
   }
-  runtime_.launch(embedding, ids, state(scratch, 0));
+  std::vector<std::vector<View>> states;
+  for (const View& view : state(scratch, 0)) states.push_back({view});
+  runtime_.launch(embedding, ids, choose(embedding.outputs, states));
 }
 
 std::vector<View> Bm1684xBackend::state(const Scratch& scratch, int layer) const {
@@ -257,15 +261,16 @@ void Bm1684xBackend::prefill(const Span& span, int set, const CancelFlag& cancel
     stop_if(cancel);
     const std::vector<View> before = state(prompt_, layer);
     const std::vector<View> after = state(prompt_, layer + 1);
-    std::vector<View> inputs;
-    std::vector<View> outputs;
+    std::vector<std::vector<View>> inputs;
+    std::vector<std::vector<View>> outputs;
     for (int place = 0; place < model_.devices; ++place) {
       const auto d = static_cast<std::size_t>(place);
       const KvCache::Place kv = cache_.for_prefill(set, layer, place);
-      inputs.insert(inputs.end(), {before[d], positions_[d].view(), prefill_mask_.view(place)});
-      outputs.insert(outputs.end(), {after[d], kv.keys, kv.values});
+      inputs.push_back({before[d], positions_[d].view(), prefill_mask_.view(place)});
+      outputs.push_back({after[d], kv.keys, kv.values});
     }
-    runtime_.launch(model_.layers[static_cast<std::size_t>(layer)].prefill, inputs, outputs);
+    const Graph& net = model_.layers[static_cast<std::size_t>(layer)].prefill;
+    runtime_.launch(net, choose(net.inputs, inputs), choose(net.outputs, outputs));
   }
 }
 
@@ -277,17 +282,18 @@ void Bm1684xBackend::decode(const Span& span, int set, const CancelFlag& cancel)
     stop_if(cancel);
     const std::vector<View> before = state(token_, layer);
     const std::vector<View> after = state(token_, layer + 1);
-    std::vector<View> inputs;
-    std::vector<View> outputs;
+    std::vector<std::vector<View>> inputs;
+    std::vector<std::vector<View>> outputs;
     for (int place = 0; place < model_.devices; ++place) {
       const auto d = static_cast<std::size_t>(place);
       const KvCache::Place read = cache_.to_read(set, layer, place, n);
       const KvCache::Place write = cache_.to_write(set, layer, place, n);
-      inputs.insert(inputs.end(), {before[d], position(positions_[d], model_.seq, n),
-                                   decode_masks_.view(span.slot, place), read.keys, read.values});
-      outputs.insert(outputs.end(), {after[d], write.keys, write.values});
+      inputs.push_back({before[d], position(positions_[d], model_.seq, n),
+                        decode_masks_.view(span.slot, place), read.keys, read.values});
+      outputs.push_back({after[d], write.keys, write.values});
     }
-    runtime_.launch(model_.layers[static_cast<std::size_t>(layer)].decode, inputs, outputs);
+    const Graph& net = model_.layers[static_cast<std::size_t>(layer)].decode;
+    runtime_.launch(net, choose(net.inputs, inputs), choose(net.outputs, outputs));
   }
 }
 

@@ -55,7 +55,7 @@ class Bm1684xBackend final : public Backend {
 
   // Working memory of one shape, on each device: ids in, states between the layers.
   struct Scratch {
-    std::vector<DeviceMemory> ids;
+    std::vector<DeviceMemory> ids;        // one for each input of the embedding
     std::vector<DeviceMemory> states[2];  // one layer's output is the next one's input
   };
 

@@ -23,8 +23,15 @@ enum class MaskForm {
 
 // One layer: the net for a prompt and the net for one more token.
 struct Layer {
-  Graph prefill;  // hidden, position ids, mask -> hidden, K, V      (for each device)
+  Graph prefill;  // hidden, position ids, mask -> hidden, K, V
   Graph decode;   // hidden, position ids, mask, K, V -> hidden, K, V
+};
+
+// What the nets of a layer have on one device. The first has all. The others are like it, or take
+// nothing there and give no more than the hidden state, as where only the MLP is split.
+struct Part {
+  bool takes = false;      // inputs, and gives K and V
+  std::size_t kv_row = 0;  // bytes of a position's keys, and of its values
 };
 
 // The model as its nets describe it.
@@ -39,9 +46,10 @@ struct Features {
   Graph penalty_head;  // logits, ids, settings -> probabilities, ids
 
   int devices = 1;
-  int seq = 0;     // S: positions of a prompt and of the cache
-  int hidden = 0;  // H
-  int vocab = 0;   // V; 0 where only token ids come out
+  std::vector<Part> parts;  // per device
+  int seq = 0;              // S: positions of a prompt and of the cache
+  int hidden = 0;           // H
+  int vocab = 0;            // V; 0 where only token ids come out
   int kv_heads = 0;
   int head_dim = 0;
   KvOutput kv_output = KvOutput::new_row;

@@ -3,10 +3,6 @@
 namespace glmd::bm1684x {
 namespace {
 
-const Port& cache_port(const Features& model, int device) {
-  return model.layers.front().decode.inputs[static_cast<std::size_t>(5 * device + 3)];
-}
-
 // Rows of a set's keys in one layer: positions, and the zeros before them.
 std::size_t rows_held(const Features& model) {
   return static_cast<std::size_t>(model.seq) * (model.kv_output == KvOutput::shifted ? 2 : 1);
@@ -15,7 +11,7 @@ std::size_t rows_held(const Features& model) {
 }  // namespace
 
 std::size_t KvCache::set_bytes(const Features& model, int device) {
-  const std::size_t row = cache_port(model, device).bytes / static_cast<std::size_t>(model.seq);
+  const std::size_t row = model.parts[static_cast<std::size_t>(device)].kv_row;
   return 2 * model.layers.size() * rows_held(model) * row;
 }
 
@@ -24,13 +20,12 @@ KvCache::KvCache(Runtime& runtime, const Features& model, int sets)
       layers_(static_cast<int>(model.layers.size())),
       seq_(model.seq),
       shifted_(model.kv_output == KvOutput::shifted) {
-  for (int device = 0; device < model.devices; ++device) {
-    row_bytes_.push_back(cache_port(model, device).bytes / static_cast<std::size_t>(model.seq));
-  }
+  for (const Part& part : model.parts) row_bytes_.push_back(part.kv_row);
   memory_.resize(static_cast<std::size_t>(sets));
   for (auto& set : memory_) {
     for (int device = 0; device < model.devices; ++device) {
-      set.push_back(runtime.allocate(device, set_bytes(model, device)));
+      const std::size_t bytes = set_bytes(model, device);
+      set.push_back(bytes > 0 ? runtime.allocate(device, bytes) : DeviceMemory());
     }
   }
 }
@@ -63,6 +58,7 @@ void KvCache::copy(int from, int to, int n) {
   const int first = shifted_ ? seq_ : 0;
   for (int layer = 0; layer < layers_; ++layer) {
     for (int device = 0; device < static_cast<int>(row_bytes_.size()); ++device) {
+      if (row_bytes_[static_cast<std::size_t>(device)] == 0) continue;
       const Place source = rows(from, layer, device, first, n);
       const Place target = rows(to, layer, device, first, n);
       runtime_.copy(device, source.keys, target.keys);

@@ -40,13 +40,16 @@ PrefillMask::PrefillMask(Runtime& runtime, const Features& model) {
   Entries entries(model.mask, seq * seq);
   for (std::size_t row = 0; row < seq; ++row) entries.hide(row * seq + row + 1, (row + 1) * seq);
   for (int device = 0; device < model.devices; ++device) {
-    memory_.push_back(runtime.allocate(device, entries.bytes()));
+    memory_.emplace_back();
+    if (!model.parts[static_cast<std::size_t>(device)].takes) continue;
+    memory_.back() = runtime.allocate(device, entries.bytes());
     runtime.upload(device, memory_.back().view(), entries.data());
   }
 }
 
 DecodeMasks::DecodeMasks(Runtime& runtime, const Features& model, int slots)
     : runtime_(runtime),
+      parts_(model.parts),
       seq_(model.seq),
       right_aligned_(model.kv_output == KvOutput::shifted),
       form_(model.mask),
@@ -55,7 +58,8 @@ DecodeMasks::DecodeMasks(Runtime& runtime, const Features& model, int slots)
   memory_.resize(seen_.size());
   for (auto& slot : memory_) {
     for (int device = 0; device < model.devices; ++device) {
-      slot.push_back(runtime.allocate(device, bytes));
+      const bool takes = parts_[static_cast<std::size_t>(device)].takes;
+      slot.push_back(takes ? runtime.allocate(device, bytes) : DeviceMemory());
     }
   }
 }
@@ -74,10 +78,11 @@ void DecodeMasks::set(int slot, int n) {
   const auto hidden_end = std::min(end, static_cast<std::size_t>(right_aligned_ ? edge : seq_));
   if (hidden_first < hidden_end) changed.hide(hidden_first - first, hidden_end - first);
   seen = -1;  // until the upload has gone well
-  for (DeviceMemory& memory : memory_[static_cast<std::size_t>(slot)]) {
-    const int device = static_cast<int>(&memory - memory_[static_cast<std::size_t>(slot)].data());
-    runtime_.upload(device, memory.part(first * entry_bytes(form_), changed.bytes()),
-                    changed.data());
+  for (std::size_t device = 0; device < parts_.size(); ++device) {
+    if (!parts_[device].takes) continue;
+    const DeviceMemory& memory = memory_[static_cast<std::size_t>(slot)][device];
+    runtime_.upload(static_cast<int>(device),
+                    memory.part(first * entry_bytes(form_), changed.bytes()), changed.data());
   }
   seen_[static_cast<std::size_t>(slot)] = n;
 }

@@ -32,6 +32,7 @@ class DecodeMasks {
 
  private:
   Runtime& runtime_;
+  std::vector<Part> parts_;
   int seq_;
   bool right_aligned_;
   MaskForm form_;

@@ -1,6 +1,8 @@
 #include "bm1684x/runtime.h"
 
+#include <algorithm>
 #include <cstdlib>
+#include <map>
 
 namespace glmd::bm1684x {
 namespace {
@@ -36,6 +38,12 @@ Port read_port(const char* name, int type, int device, const sophon::Shape& shap
   return port;
 }
 
+// Numbers the tensors of one side, on each device from 0.
+void set_orders(std::vector<Port>& ports) {
+  std::map<int, int> seen;
+  for (Port& port : ports) port.order = seen[port.device]++;
+}
+
 Graph read_graph(const NetInfo& info, const StageInfo& stage) {
   Graph graph;
   graph.net = info.name;
@@ -50,6 +58,8 @@ Graph read_graph(const NetInfo& info, const StageInfo& stage) {
                                       info.output_devices[i], stage.output_shapes[i],
                                       stage.output_memory[i]));
   }
+  set_orders(graph.inputs);
+  set_orders(graph.outputs);
   return graph;
 }
 
@@ -100,6 +110,22 @@ std::string Port::text() const {
 
 std::string Graph::text() const {
   return net + " (" + joined(inputs) + ") -> (" + joined(outputs) + ")";
+}
+
+const Port* find_port(const std::vector<Port>& ports, int device, int order) {
+  const auto found = std::find_if(ports.begin(), ports.end(), [&](const Port& port) {
+    return port.device == device && port.order == order;
+  });
+  return found == ports.end() ? nullptr : &*found;
+}
+
+std::vector<View> choose(const std::vector<Port>& ports, const std::vector<std::vector<View>>& on) {
+  std::vector<View> views;
+  for (const Port& port : ports) {
+    views.push_back(
+        on[static_cast<std::size_t>(port.device)][static_cast<std::size_t>(port.order)]);
+  }
+  return views;
 }
 
 Runtime::Runtime(const Library& library, const std::vector<int>& devices) : library_(library) {

@@ -15,6 +15,7 @@ struct Port {
   std::string name;
   int type = 0;    // sophon::DataType
   int device = 0;  // place in the list of devices
+  int order = 0;   // among the net's inputs, or outputs, on that device
   sophon::Shape shape{};
   std::size_t bytes = 0;
   std::uint64_t compiled_address = 0;  // where the net itself has it
@@ -39,6 +40,11 @@ struct Net {
   std::string name;
   std::vector<Graph> stages;
 };
+
+// A net need not have all its tensors on every device. These are nullptr, and those of `on` that
+// the net has, `on` being what lies on each device in the order of the tensors.
+const Port* find_port(const std::vector<Port>& ports, int device, int order);
+std::vector<View> choose(const std::vector<Port>& ports, const std::vector<std::vector<View>>& on);
 
 // What has been asked of the chips since the model was loaded. `relocated`: bytes that libbmrt
 // copies on the chip because a tensor is not where the net was compiled to have it.

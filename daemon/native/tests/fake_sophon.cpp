@@ -77,11 +77,13 @@ void describe(Described& net) {
   net.info.address_mode = kIoReloc;
 }
 
+bool whole(int device) { return device == 0 || !fake_sophon().mlp_only; }
+
 void embedding(const char* name, int n) {
   Described& net = nets.emplace_back();
   net.name = name;
   for (int d = 0; d < fake_sophon().devices; ++d) {
-    add(net.in, "input_ids", kInt32, d, {1, n});
+    if (whole(d)) add(net.in, "input_ids", kInt32, d, {1, n});
     add(net.out, "hidden", kFloat16, d, {n, 1, kHidden});
   }
 }
@@ -90,7 +92,13 @@ void block(int layer, bool cache) {
   Described& net = nets.emplace_back();
   net.name = (cache ? "block_cache_" : "block_") + std::to_string(layer);
   const int n = cache ? 1 : kSeq;
+  // All the states come first where the layout differs from chip to chip.
+  const auto state = [&](int d) {
+    if (d == 0 || !fake_sophon().lost) add(net.out, "hidden", kFloat16, d, {n, 1, kHidden});
+  };
+  for (int d = 0; fake_sophon().mlp_only && d < fake_sophon().devices; ++d) state(d);
   for (int d = 0; d < fake_sophon().devices; ++d) {
+    if (!whole(d)) continue;
     add(net.in, "hidden", kFloat16, d, {n, 1, kHidden});
     add(net.in, "position_ids", kInt32, d, {1, n});
     add(net.in, "mask", kFloat16, d, {1, 1, n, cache ? kSeq + 1 : kSeq});
@@ -98,7 +106,7 @@ void block(int layer, bool cache) {
       add(net.in, "k", kFloat16, d, {kSeq, 1, 1, kDim});
       add(net.in, "v", kFloat16, d, {kSeq, 1, 1, kDim});
     }
-    add(net.out, "hidden", kFloat16, d, {n, 1, kHidden});
+    if (!fake_sophon().mlp_only) state(d);
     add(net.out, "k", kFloat16, d, {n, 1, 1, kDim});
     add(net.out, "v", kFloat16, d, {n, 1, 1, kDim});
   }
@@ -196,7 +204,9 @@ CALL bool bmrt_load_bmodel(Runtime, const char*) {
   }
   Described& head = nets.emplace_back();
   head.name = "lm_head";
-  add(head.in, "hidden", kFloat16, 0, {1, kHidden});
+  for (int d = 0; d == 0 || (fake_sophon().lost && d < fake_sophon().devices); ++d) {
+    add(head.in, "hidden", kFloat16, d, {1, kHidden});
+  }
   add(head.out, "logits", kFloat32, 0, {1, kVocab});
   for (Described& net : nets) describe(net);
   return fake_sophon().loads;

@@ -45,31 +45,55 @@ Result forward(Backend& backend, int slot, int pos, const std::vector<std::int32
 
 }  // namespace
 
-TEST(every_tensor_lies_on_its_chip) {
-  for (const int devices : {1, 2, 4, 8}) {
-    FakeSophon& fake = fresh(8, devices);
-    std::vector<int> ids;
-    for (int i = 0; i < devices; ++i) ids.push_back(7 - i);  // not in the order of the chips
-    {
-      Bm1684xBackend backend(options(ids));
-      CHECK_EQ(backend.capabilities().devices, devices);
-      CHECK_EQ(backend.info().kv_heads, devices);
-      CHECK_EQ(forward(backend, 0, 0, {1, 2, 3}).token, 3);
-      CHECK_EQ(forward(backend, 0, 3, {4}).token, 3);
-      CHECK_EQ(forward(backend, 1, 0, {4}).token, 3);
-      backend.copy_prefix(0, 1, 2);
-      CHECK_EQ(forward(backend, 1, 1, {4}).token, 3);
-      const std::vector<DeviceStats> stats = backend.stats();
-      CHECK_EQ(stats.size(), static_cast<std::size_t>(devices));
-      CHECK_EQ(stats.front().device, 7);
-      CHECK_EQ(stats.front().temperature, 51.0F);
-      CHECK_EQ(fake.opened, devices);
-    }
-    for (const std::string& sentence : fake.wrong) fail(__FILE__, __LINE__, sentence);
-    CHECK_EQ(fake.launched.size(), std::size_t{16});
-    CHECK_EQ(fake.allocated, 0);
-    CHECK_EQ(fake.opened, 0);
+namespace {
+
+void check_every_tensor(int devices, bool mlp_only) {
+  FakeSophon& fake = fresh(8, devices);
+  fake.mlp_only = mlp_only;
+  std::vector<int> ids;
+  for (int i = 0; i < devices; ++i) ids.push_back(7 - i);  // not in the order of the chips
+  {
+    Bm1684xBackend backend(options(ids));
+    CHECK_EQ(backend.capabilities().devices, devices);
+    CHECK_EQ(backend.info().kv_heads, mlp_only ? 1 : devices);
+    CHECK_EQ(forward(backend, 0, 0, {1, 2, 3}).token, 3);
+    CHECK_EQ(forward(backend, 0, 3, {4}).token, 3);
+    CHECK_EQ(forward(backend, 1, 0, {4}).token, 3);
+    backend.copy_prefix(0, 1, 2);
+    CHECK_EQ(forward(backend, 1, 1, {4}).token, 3);
+    const auto uploads = backend.traffic().uploads;
+    CHECK_EQ(forward(backend, 1, 2, {4}).token, 3);
+    CHECK_EQ(backend.traffic().uploads - uploads, mlp_only ? 2 : 2 * devices);
+    const std::vector<DeviceStats> stats = backend.stats();
+    CHECK_EQ(stats.size(), static_cast<std::size_t>(devices));
+    CHECK_EQ(stats.front().device, 7);
+    CHECK_EQ(stats.front().temperature, 51.0F);
+    CHECK_EQ(fake.opened, devices);
   }
+  for (const std::string& sentence : fake.wrong) fail(__FILE__, __LINE__, sentence);
+  CHECK_EQ(fake.launched.size(), std::size_t{20});
+  CHECK_EQ(fake.allocated, 0);
+  CHECK_EQ(fake.opened, 0);
+}
+
+}  // namespace
+
+TEST(every_tensor_lies_on_its_chip) {
+  for (const int devices : {1, 2, 4, 8}) check_every_tensor(devices, false);
+}
+
+TEST(tensors_that_lie_on_the_first_chip_alone_are_put_there) {
+  for (const int devices : {2, 4, 8}) check_every_tensor(devices, true);
+}
+
+TEST(a_state_that_does_not_come_out_where_it_is_taken_is_refused) {
+  FakeSophon& fake = fresh(2, 2);
+  fake.lost = true;
+  CHECK_THROWS(load(options({0, 1})), Error,
+               "hidden state, position ids and mask in; hidden state, K and V out on device 1");
+  fake.mlp_only = true;
+  CHECK_THROWS(load(options({0, 1})), Error, "a hidden state on device 1, where lm_head takes it");
+  CHECK_EQ(fake.opened, 0);
 }
 
 TEST(chips_that_do_not_fit_are_refused) {
