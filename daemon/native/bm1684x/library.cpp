@@ -75,7 +75,7 @@ Library::Library(const Search& search) : simulated_(search.simulate) {
 }
 
 void Library::chip_opened() const {
-  if (simulated_) speed_up_simulator();
+  if (simulated_) settle_simulator();
 }
 
 void check_status(const char* call, int status) {

@@ -7,7 +7,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <cstdarg>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -24,6 +26,14 @@ int unlock_and_yield(pthread_mutex_t* mutex) {
   sched_yield();
   return result;
 }
+
+// What the simulator prints at every launch of a dynamic net, here several lines a token. Whatever
+// else it prints stays, the reason for which it ends the process above all.
+constexpr const char* kChatter[] = {
+    "[%d] do_allreduce: %d.\n", "[%d] input global_offset %d: %lld: shape=[ ",
+    "[%d] size = %d, cur_size = %d.\n", "[%d] output #%d: dims=%d, shape=["};
+constexpr const char* kDimension = "[%d] %d ";  // of the shapes in those lines
+constexpr const char* kShapeEnd = "[%d] ]\n";
 
 // The tables of a loaded library that say through which words it calls others.
 struct CallTables {
@@ -77,10 +87,31 @@ void redirect(const dl_phdr_info& library, const char* name, std::uintptr_t targ
 int visit(dl_phdr_info* library, std::size_t, void*) {
   if (std::strstr(library->dlpi_name, kSimulator) == nullptr) return 0;
   redirect(*library, "pthread_mutex_unlock", reinterpret_cast<std::uintptr_t>(&unlock_and_yield));
+  redirect(*library, "__printf_chk", reinterpret_cast<std::uintptr_t>(&print_what_matters));
   return 1;
 }
 
 }  // namespace
+
+int print_what_matters(int, const char* format, ...) {
+  static thread_local bool in_shape = false;
+  for (const char* chatter : kChatter) {
+    if (std::strcmp(format, chatter) != 0) continue;
+    in_shape = chatter[std::strlen(chatter) - 1] != '\n';
+    return 0;
+  }
+  if (in_shape && std::strcmp(format, kDimension) == 0) return 0;
+  if (in_shape && std::strcmp(format, kShapeEnd) == 0) {
+    in_shape = false;
+    return 0;
+  }
+  in_shape = false;
+  va_list arguments;
+  va_start(arguments, format);
+  const int n = std::vprintf(format, arguments);
+  va_end(arguments);
+  return n;
+}
 
 void prepare_simulator(const std::string& folder) {
   const std::filesystem::path path =
@@ -92,6 +123,6 @@ void prepare_simulator(const std::string& folder) {
   setenv("TPUKERNEL_FIRMWARE_PATH", path.c_str(), 1);
 }
 
-void speed_up_simulator() { dl_iterate_phdr(&visit, nullptr); }
+void settle_simulator() { dl_iterate_phdr(&visit, nullptr); }
 
 }  // namespace glmd::bm1684x

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "bm1684x/backend.h"
+#include "bm1684x/simulator.h"
 #include "tests/check.h"
 #include "tests/fake_sophon.h"
 
@@ -151,4 +152,14 @@ TEST(libraries_that_are_not_there_are_named_with_the_places) {
   Options nowhere = options();
   nowhere.search.folder = "/nowhere";
   CHECK_THROWS(load(nowhere), Error, "libbmlib.so.0 was not found in /nowhere, /nowhere/lib");
+}
+
+TEST(of_what_the_simulator_prints_only_chatter_is_left_out) {
+  using bm1684x::print_what_matters;
+  CHECK_EQ(print_what_matters(1, "[%d] do_allreduce: %d.\n", 0, 0), 0);
+  CHECK_EQ(print_what_matters(1, "[%d] output #%d: dims=%d, shape=[", 0, 0, 2), 0);
+  CHECK_EQ(print_what_matters(1, "[%d] %d ", 0, 2304), 0);
+  CHECK_EQ(print_what_matters(1, "[%d] ]\n", 0), 0);
+  CHECK_EQ(print_what_matters(1, "[%d] %d ", 0, 7), 6);
+  CHECK_EQ(print_what_matters(1, "[%d] [ERR] %s, at %.1f\n", 0, "it burns", 1.5), 27);
 }
