@@ -73,7 +73,7 @@ class Core:
             "plugins": self._describer.plugins,
             "queue": self._describer.queue,
         }
-        requests = Requests(self._models.entrance, self._sessions, lambda: self._plugins.snapshot)
+        requests = Requests(self._models.entrance, self._sessions, self._plugins.samplers)
         self._server = Server(
             self.facts.server,
             self.facts.boot_id,

@@ -16,10 +16,11 @@ from glmd.daemon.plugins.host import Daemon, PluginHost
 from glmd.daemon.plugins.messages import ToolDone
 from glmd.daemon.plugins.registry import Record, Registry, Snapshot
 from glmd.daemon.plugins.version import Version
-from glmd.daemon.plugins.watch import FolderWatch
+from glmd.daemon.plugins.watch import FolderWatch, stamps
 from glmd.discovery import discover
 from glmd.errors import NotFound
 from glmd.wire.replies import PluginInfo, StageInfo
+from glmd.wire.sampling import Sampling
 
 FAILURES = 3  # within WINDOW, and a plugin is quarantined
 WINDOW = 60.0  # seconds
@@ -41,7 +42,7 @@ class Plugins:
         on_change: Callable[[], None],
         retire: Callable[[Version], None],
     ) -> None:
-        self._folders = list(folders)
+        self._folders = [paths.plugins_dir(), *folders]
         self._safe_mode = safe_mode
         self._on_change = on_change
         self._retire = retire
@@ -51,6 +52,7 @@ class Plugins:
         self._scanning = asyncio.Lock()
         self._watch: FolderWatch | None = None
         self._scans: set[asyncio.Task[None]] = set()
+        self._stamps = stamps(())  # of the files as the last scan found them
 
     def start(self) -> asyncio.Task[None]:
         """Begin to load what there is, and watch for changes from now on. The task is done when
@@ -93,7 +95,10 @@ class Plugins:
         async with self._scanning:
             # Watched first: what is saved while it is read is noticed then.
             self._watch_all()
-            sources = await asyncio.to_thread(discover, self._folders, safe_mode=self._safe_mode)
+            self._stamps = await asyncio.to_thread(stamps, self._folders)
+            sources = await asyncio.to_thread(
+                discover, self._folders[1:], safe_mode=self._safe_mode
+            )
             for record in self._registry.found(sources):
                 await self._look_over(record)
                 name = record.source.name
@@ -133,9 +138,19 @@ class Plugins:
     def _watch_all(self) -> None:
         if self._watch is not None:
             files = [r.source.path for r in self._registry.records() if r.source.origin == "file"]
-            self._watch.watch([paths.plugins_dir(), *self._folders], map(Path, files))
+            self._watch.watch(self._folders, map(Path, files))
 
     # -- requests --------------------------------------------------------------------------------
+
+    async def samplers(self, sampling: Sampling) -> Snapshot:
+        """The samplers that a request may name. Where it names one, files that were saved before it
+        came are looked at first: the file system's own word of them comes up to a second later."""
+        if not self._safe_mode and any(s.name not in BUILTIN for s in sampling.stages or ()):
+            async with self._scanning:
+                fresh = self._stamps == await asyncio.to_thread(stamps, self._folders)
+            if not fresh:
+                await self.scan()
+        return self.snapshot
 
     @property
     def snapshot(self) -> Snapshot:

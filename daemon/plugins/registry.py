@@ -166,7 +166,7 @@ class Registry:
 
 
 def _offer(version: Version, sampler: SamplerReport) -> Offer:
-    check = checker(sampler.name, sampler.params)
+    check = checker(sampler.name, sampler.params, version.name)
 
     def guarded(params: dict[str, Any]) -> None:
         if version.quarantined:

@@ -25,9 +25,9 @@ _LENGTHS = {"minItems": "min_length", "maxItems": "max_length"}
 _STRINGS = {"minLength": "min_length", "maxLength": "max_length", "pattern": "pattern"}
 
 
-def checker(name: str, schema: dict[str, Any]) -> Callable[[dict[str, Any]], None]:
-    """What raises InvalidRequest for parameters that the sampler `name` does not have, or cannot
-    have so."""
+def checker(name: str, schema: dict[str, Any], plugin: str) -> Callable[[dict[str, Any]], None]:
+    """What raises InvalidRequest for parameters that the sampler `name` of `plugin` does not have,
+    or cannot have so."""
     kind = params_type(schema)
 
     def check(params: dict[str, Any]) -> None:
@@ -36,7 +36,7 @@ def checker(name: str, schema: dict[str, Any]) -> Callable[[dict[str, Any]], Non
         except msgspec.ValidationError as error:
             raise InvalidRequest(
                 f"The stage {name}: {explain(error, kind)}",
-                hint=f"`glmd plugins list` shows the parameters of {name}.",
+                hint=f"`glmd plugins info {plugin}` shows the parameters there are.",
             ) from None
 
     return check

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 from glmd.daemon.chat.conversation import check_conversation
 from glmd.daemon.chat.prompt import join, render
 from glmd.daemon.models.entrance import Entrance
-from glmd.daemon.plugins.version import Offer
 from glmd.daemon.request.outlet import Outlet
-from glmd.daemon.request.running import Running
+from glmd.daemon.request.running import Running, Samplers, no_samplers
 from glmd.daemon.sessions.store import SessionStore
 from glmd.daemon.tokenizer.tokenizer import Tokenizer
 from glmd.errors import InvalidRequest
@@ -24,9 +23,9 @@ class Requests:
         self,
         entrance: Entrance,
         sessions: SessionStore,
-        samplers: Callable[[], Mapping[str, Offer]] = dict,
+        samplers: Samplers = no_samplers,
     ) -> None:
-        """`samplers`: those of plugins that a request may name now."""
+        """`samplers`: see Samplers."""
         self._entrance = entrance
         self._samplers = samplers
         self._sessions = sessions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -21,10 +21,18 @@ from glmd.daemon.sessions.store import SessionStore, Turn
 from glmd.errors import DaemonError, GlmdError, InvalidRequest
 from glmd.wire.replies import Ending, Usage
 from glmd.wire.requests import Chat, Complete
+from glmd.wire.sampling import Sampling
 
 log = logging.getLogger(__name__)
 
 LastWord = Callable[[], None]
+
+Samplers = Callable[[Sampling], Awaitable[Mapping[str, Offer]]]
+"""Gives the samplers of plugins that a request with this sampling may name."""
+
+
+async def no_samplers(sampling: Sampling) -> Mapping[str, Offer]:
+    return {}
 
 
 class Running:
@@ -35,7 +43,7 @@ class Running:
         self,
         entrance: Entrance,
         sessions: SessionStore,
-        samplers: Callable[[], Mapping[str, Offer]],
+        samplers: Samplers,
         request: Chat | Complete,
         principal: str,
         outlet: Outlet,
@@ -126,7 +134,8 @@ class Running:
 
     async def _prepare(self, deployment: Deployment, turn: Turn | None) -> Prepared:
         """In a thread: the tokenizer takes a while over a long text, and lets go of the GIL."""
-        request, samplers, principal = self._request, self._samplers(), self._principal
+        request, principal = self._request, self._principal
+        samplers = await self._samplers(request.sampling)
         tokenizer, model = deployment.tokenizer, deployment.model
         if isinstance(request, Complete):
             return await asyncio.to_thread(

@@ -200,4 +200,5 @@ def test_fifty_reloads_under_eight_clients(
     assert last[1] <= settled[1] + 2
     assert last[2] == settled[2] == 1
     without_memory = paths.log_file().read_text().count("There is no memory for two models")
-    assert without_memory >= changed if way == "in place" else without_memory == 0
+    # Not each time: what else runs on the machine may have given memory back meanwhile.
+    assert (without_memory > 0) == (way == "in place")

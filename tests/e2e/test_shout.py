@@ -10,6 +10,7 @@ from support.daemons import Homes
 from support.documents import DOCS, ROOT
 from support.plugins import Watcher, listed, save
 
+import glmd
 from glmd.daemon.engine.stages import BUILTIN
 from glmd.facts import DaemonFacts
 
@@ -24,7 +25,7 @@ def test_ten_lines_are_in_the_next_answer(daemon: DaemonFacts) -> None:
         first = watcher.loaded("shout").sha256
         for seed in ("1", "2", "3"):
             told = call(*ASK, "--seed", seed)
-            assert (told.returncode, told.stderr) == (0, "")
+            assert told.returncode == 0, told.stderr
             assert told.stdout.strip()
             assert told.stdout == told.stdout.upper()
 
@@ -39,6 +40,17 @@ def test_ten_lines_are_in_the_next_answer(daemon: DaemonFacts) -> None:
         save("shout", SHOUT.replace("def start(", "def start(:"))
         assert "SyntaxError" in watcher.until("shout", lambda p: bool(p.error)).error
         assert call(*ASK, "--seed", "1") == told
+
+
+def test_what_is_saved_counts_for_a_request_right_behind_it(daemon: DaemonFacts) -> None:
+    """Not only once the file system has told of it."""
+    whisper = SHOUT.replace(".upper()", ".lower()")
+    with glmd.Client() as client:
+        for source, changed in ((SHOUT, str.upper), (whisper, str.lower)) * 3:
+            save("shout", source)
+            sampling = [glmd.Stage("shout")]
+            text = client.chat("What is glmd?", sampling=sampling, seed=1, max_tokens=20).text
+            assert text == changed(text)
 
 
 SCHEMA = (
@@ -61,7 +73,7 @@ SCHEMA = (
 def test_what_ships_answers(shared_daemon: DaemonFacts, samplers: list[str], pattern: str) -> None:
     flags = [word for one in samplers for word in ("--sampler", one)]
     told = call("ask", *flags, "--seed", "5", "--max-new-tokens", "60", "What is glmd?")
-    assert (told.returncode, told.stderr) == (0, "")
+    assert told.returncode == 0, told.stderr
     assert re.fullmatch(pattern, told.stdout.strip(), re.S)
     assert call("ask", *flags, "--seed", "5", "--max-new-tokens", "60", "What is glmd?") == told
 

@@ -30,7 +30,7 @@ def some(number: int) -> None:
             client.chat("你好" * (1 + turn), session=session, max_tokens=8, seed=number)
         client.sessions.delete(session)
         for n in range(1, 7):
-            client.complete("a b c " * 10 * n, n=1 + n % 2, max_tokens=6, logprobs=3)
+            client.complete("a b c " * 5 * n, n=1 + n % 2, max_tokens=6, logprobs=3)
         for _ in range(6):
             with client.stream_complete("a", ignore_eos=True) as stream:
                 next(iter(stream))

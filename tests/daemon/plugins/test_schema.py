@@ -53,7 +53,7 @@ class Params(msgspec.Struct):
     kind: int = msgspec.field(name="class", default=0)
 
 
-CHECK = checker("shout", msgspec.json.schema(Params))
+CHECK = checker("shout", msgspec.json.schema(Params), "loud")
 
 GOOD: list[dict[str, Any]] = [
     {"p": 0.5},
@@ -99,10 +99,11 @@ def test_what_it_does_not_take_is_refused_with_the_field(case: str) -> None:
         CHECK(params)
     assert caught.value.message.startswith("The stage shout: ")
     assert why in caught.value.message
+    assert "`glmd plugins info loud`" in caught.value.hint
 
 
 def test_what_a_schema_cannot_say_is_left_to_the_engine() -> None:
-    check = checker("x", msgspec.json.schema(Tagged))
+    check = checker("x", msgspec.json.schema(Tagged), "x")
     check({"one": {"type": "Second", "b": 1}})
     with pytest.raises(InvalidRequest, match="one is missing"):
         check({})
