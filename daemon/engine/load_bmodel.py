@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from glmd.bmodel.features import read_features
+from glmd.bmodel.features import Features, read_features
 from glmd.bmodel.reader import read_bmodel
 from glmd.daemon.engine.loaded import Loaded
 from glmd.daemon.engine.messages import Load
@@ -14,6 +14,9 @@ from glmd.daemon.native import _engine
 from glmd.errors import Code, ModelError
 
 _NO_ROOM = 5  # bm_status_t, bmlib_runtime.h
+
+# The simulator tells nobody how much memory it has, and ends the process that asks for more.
+_SIMULATED_MEMORY = 3584 << 20
 
 
 def load_bmodel(load: Load, progress: Progress) -> Loaded:
@@ -27,6 +30,9 @@ def load_bmodel(load: Load, progress: Progress) -> Loaded:
             f"{load.model} was compiled as {mode} and cannot be loaded as {load.mode}.",
             hint="Leave --mode away, or compile the checkpoint again.",
         )
+    needed = max(bmodel.memory(place).total for place in range(features.devices))
+    if load.simulate:
+        _check_simulator(load, features, needed)
     progress(0, bmodel.nbytes)
     try:
         backend = _engine.Bm1684xBackend(
@@ -36,7 +42,7 @@ def load_bmodel(load: Load, progress: Progress) -> Loaded:
             context=load.context,
             vocab=features.vocab or load.vocab,
             quantisation=mode,
-            device_bytes=max(bmodel.memory(place).total for place in range(features.devices)),
+            device_bytes=needed,
             libsophon=load.libsophon,
             simulate=load.simulate,
         )
@@ -53,6 +59,19 @@ def load_bmodel(load: Load, progress: Progress) -> Loaded:
         kv_bytes=0,
         seconds=time.monotonic() - started,
     )
+
+
+def _check_simulator(load: Load, features: Features, needed: int) -> None:
+    width = features.width
+    row = 2 * 2 * width.kv_heads * width.head_dim  # a key and a value in F16
+    needed += load.slots * features.layers * features.seq_length * row
+    if needed > _SIMULATED_MEMORY:
+        raise ModelError(
+            f"{load.model} cannot be loaded: it needs {needed >> 20} MiB for itself and the "
+            f"conversations, and the simulator has {_SIMULATED_MEMORY >> 20}.",
+            hint="Give fewer --slots, or a smaller bmodel.",
+            code=Code.OUT_OF_MEMORY,
+        )
 
 
 def _explained(load: Load, error: _engine.EngineError) -> ModelError:

@@ -265,7 +265,9 @@ class Replica:
             self._pins.page.close()
         self._child = self._pins = None
         self._gone.set()
-        if self.state not in {"failed", "stopped"}:
+        if self.state in {"failed", "stopped"}:
+            log.info("Engine %d %s.", self.index, how)
+        else:
             self._died(how, culprit)
 
     def _died(self, how: str, culprit: Version | None) -> None:

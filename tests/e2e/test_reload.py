@@ -4,21 +4,19 @@ requests is lost, and none is answered by two models (P1)."""
 from __future__ import annotations
 
 import dataclasses
-import io
 import itertools
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 import pytest
-import sentencepiece
 from support.checkpoints import write_checkpoint
+from support.crowd import Crowd
 from support.daemons import Homes
 from support.engine_processes import until
 from support.models import SHAPE, WIDE, context_for_one_only, model
+from support.tokenizers import trained
 
 import glmd
 from glmd import paths
@@ -30,23 +28,6 @@ TOKENS = 24
 MIB = 1 << 20
 
 Models = dict[str, Path]
-
-
-def other_tokenizer(folder: Path) -> Path:
-    """With ids of its own: what it makes of a prompt is no prompt for another model."""
-    trained = io.BytesIO()
-    words = itertools.permutations(("how", "do", "i", "use", "two", "cards"), 4)
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=map(" ".join, words),
-        model_writer=trained,
-        vocab_size=290,
-        byte_fallback=True,
-        hard_vocab_limit=False,
-        minloglevel=2,
-    )
-    folder.mkdir()
-    (folder / "tokenizer.model").write_bytes(trained.getvalue())
-    return folder
 
 
 @pytest.fixture(scope="module", params=["beside", "in place"])
@@ -63,7 +44,7 @@ def models(way: str, tmp_path_factory: pytest.TempPathFactory) -> Models:
     if way == "in place":
         shape = dataclasses.replace(WIDE, seq_length=context_for_one_only(CLIENTS))
     folder = tmp_path_factory.mktemp("models")
-    tokenizer = other_tokenizer(folder / "tokenizer")
+    tokenizer = trained(folder / "tokenizer")
     made = {
         "a": model(folder / "a", 1, shape),
         "b": model(folder / "b", 2, shape),
@@ -106,33 +87,6 @@ def answers(models: Models, homes: Homes) -> dict[tuple[int, ...], str]:
             known |= {ask(client, number): name for number in range(CLIENTS)}
     assert len(known) == 3 * CLIENTS
     return known
-
-
-class Crowd:
-    """Asks on and on until it is told to stop. `by`: how many answers each model gave."""
-
-    def __init__(self, answers: dict[tuple[int, ...], str]) -> None:
-        self.by: Counter[str] = Counter()
-        self._answers = answers
-        self._stop = threading.Event()
-        self._threads = ThreadPoolExecutor(CLIENTS)
-
-    def __enter__(self) -> Crowd:
-        self._asking = [self._threads.submit(self._ask, number) for number in range(CLIENTS)]
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._stop.set()
-        for asking in self._asking:
-            asking.result()
-        self._threads.shutdown()
-
-    def _ask(self, number: int) -> None:
-        with glmd.Client(principal=f"client {number}") as client:
-            while not self._stop.is_set():
-                answer = ask(client, number)
-                # An answer of two models would be none of either.
-                self.by[self._answers[answer]] += 1
 
 
 def reloads(models: Models) -> Iterator[Callable[[glmd.Client], bool]]:
@@ -185,7 +139,7 @@ def test_fifty_reloads_under_eight_clients(
     changed, sizes = 0, []
     with glmd.Client() as operator:
         core = psutil.Process(operator.status().pid)
-        with Crowd(answers) as crowd:
+        with Crowd(CLIENTS, ask, answers) as crowd:
             for reload in reloads(models):
                 changed += reload(operator)
                 until(operator.status, lambda status: status.leaving == 0)

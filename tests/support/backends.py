@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from support.bmodels import TINY, Form, build_bmodel
-from support.checkpoints import write_checkpoint
+from support.checkpoints import Shape, write_checkpoint
 from support.simulated import Answer, Refused, Step, simulated
 
 from glmd.daemon.engine.loader import load_backend
@@ -69,13 +69,18 @@ def _refused(error: native.EngineError) -> Refused:
     return Refused(error.call, error.status, str(error), cancelled)
 
 
+def reference(shape: Shape, seed: int, seq_length: int, slots: int = 2) -> Local:
+    """A random checkpoint on the CPU: F16 weights, F32 arithmetic."""
+    with tempfile.TemporaryDirectory(prefix="glmd-reference-") as folder:
+        model = write_checkpoint(Path(folder) / "model", shape, seed=seed)
+        load = Load(str(model), "cpu", "f16", context=seq_length, slots=slots, threads=1)
+        return Local(load_backend(load, lambda done, total: None).backend)
+
+
 @contextmanager
 def cpu_engine(seq_length: int, seed: int = 0) -> Iterator[Local]:
-    """The checkpoint that bmodels of TINY are made of, in F16 on the CPU."""
-    with tempfile.TemporaryDirectory(prefix="glmd-cpu-") as folder:
-        model = write_checkpoint(Path(folder) / "model", TINY, seed=seed)
-        load = Load(str(model), "cpu", "f16", context=seq_length, slots=SLOTS, threads=1)
-        yield Local(load_backend(load, lambda done, total: None).backend)
+    """The checkpoint that bmodels of TINY are made of."""
+    yield reference(TINY, seed, seq_length, SLOTS)
 
 
 @contextmanager
@@ -93,3 +98,11 @@ def append(engine: Engine, slot: int, pos: int, tokens: Sequence[int], want: str
         engine.forward(Step(slot, pos, list(span), "none"))
         pos += len(span)
     return engine.forward(Step(slot, pos, list(spans[-1]), want))[0]
+
+
+def continued(engine: Engine, prompt: Sequence[int], n: int) -> list[int]:
+    """`n` greedy tokens behind a prompt, in slot 0."""
+    made = [append(engine, 0, 0, prompt, "token").token]
+    while len(made) < n:
+        made.append(append(engine, 0, len(prompt) + len(made) - 1, [made[-1]], "token").token)
+    return made

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.bmodel_damage import damaged_tables, for_another_chip, truncated, zeroed
 from support.bmodels import TINY, Form, build_bmodel
 from support.engine import GREEDY, EngineChild, engine_child, prompt, submit
 from support.simulated import simulator_folder
@@ -103,33 +104,12 @@ def test_a_token_head_answers_greedy_requests_alone() -> None:
         assert child.run(submit(3, prompt(6), 8, stages=GREEDY))[3, 0] == expected[1, 0]
 
 
-def truncated(path: Path) -> None:
-    with path.open("r+b") as file:
-        file.truncate(path.stat().st_size // 2)
-
-
-def zeroed(path: Path) -> None:
-    path.write_bytes(bytes(path.stat().st_size))
-
-
-def for_another_chip(path: Path) -> None:
-    data = path.read_bytes()
-    assert data.count(b"BM1684X\0") == 1
-    path.write_bytes(data.replace(b"BM1684X\0", b"BM1688\0\0"))
-
-
-def damaged_tables(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[64:4096] = bytes(b ^ 0x55 for b in data[64:4096])
-    path.write_bytes(data)
-
-
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
-        (truncated, "cut off|bytes"),
-        (zeroed, "no bmodel|not a bmodel"),
-        (for_another_chip, "BM1688"),
+        (truncated, "was cut short"),
+        (zeroed, "is not a bmodel"),
+        (for_another_chip, "BM1690E"),
         (damaged_tables, "damaged"),
         (Path.unlink, "not there|No such file"),
     ],

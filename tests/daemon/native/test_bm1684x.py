@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 import numpy as np
 import pytest
-from support.backends import Local, append
+from support.backends import continued, reference
 from support.bmodels import SEQ_LENGTH, TINY, Form, build_bmodel
-from support.checkpoints import Shape, write_checkpoint
+from support.checkpoints import Shape
 from support.simulated import Refused, Step, greedy, simulated
 
 from glmd.bmodel.features import read_features
 from glmd.bmodel.reader import read_bmodel
-from glmd.daemon.engine.loader import load_backend
-from glmd.daemon.engine.messages import Load
 from glmd.daemon.native._engine import SamplerChain
 
 pytestmark = [
@@ -37,21 +32,6 @@ FORMS = {
     "old": Form(old=True),
 }
 PROMPT = [5, 6, 7, 8, 9]
-
-
-def reference(shape: Shape, seed: int, seq_length: int) -> Local:
-    """The same checkpoint on the CPU: F16 weights, F32 arithmetic."""
-    with tempfile.TemporaryDirectory(prefix="glmd-reference-") as folder:
-        model = write_checkpoint(Path(folder) / "model", shape, seed=seed)
-        load = Load(str(model), "cpu", "f16", context=seq_length, slots=2, threads=1)
-        return Local(load_backend(load, lambda done, total: None).backend)
-
-
-def continued(engine: Local, prompt: list[int], n: int) -> list[int]:
-    made = [append(engine, 0, 0, prompt, "token").token]
-    while len(made) < n:
-        made.append(append(engine, 0, len(prompt) + len(made) - 1, [made[-1]], "token").token)
-    return made
 
 
 @pytest.mark.parametrize("name", FORMS)
@@ -123,22 +103,6 @@ def test_the_penalty_head_is_the_preset() -> None:
     assert set(found.ids[kept]) == set(np.flatnonzero(shares))
     np.testing.assert_allclose(found.probs[kept], shares[found.ids[kept]], rtol=2e-3)
     assert not np.array_equal(found.probs, again.probs)  # without history there is no penalty
-
-
-@pytest.mark.parametrize("mode", ["int8", "int4"])
-def test_quantised_weights_are_those_of_the_checkpoint(mode: str) -> None:
-    """Loosely, against weights that are not quantised: the compiler's own check is against those
-    that are."""
-    engine = reference(TINY, 0, SEQ_LENGTH)
-    tokens = [int(i) for i in np.random.default_rng(1).integers(0, TINY.vocab, 20)]
-    with simulated(build_bmodel(TINY, Form(mode=mode)), slots=1) as backend:
-        for pos, token in enumerate(tokens):
-            found = backend.one(0, pos, [token], "logits").logits
-            meant = append(engine, 0, pos, [token], "logits").logits
-            assert found is not None
-            assert meant is not None
-            cosine = found @ meant / np.linalg.norm(found) / np.linalg.norm(meant)
-            assert cosine > {"int8": 0.999, "int4": 0.97}[mode]
 
 
 def test_slots_are_gone_round_without_copies() -> None:
