@@ -83,7 +83,7 @@ void embedding(const char* name, int n) {
   Described& net = nets.emplace_back();
   net.name = name;
   for (int d = 0; d < fake_sophon().devices; ++d) {
-    if (whole(d)) add(net.in, "input_ids", kInt32, d, {1, n});
+    add(net.in, "input_ids", kInt32, d, {1, n});
     add(net.out, "hidden", kFloat16, d, {n, 1, kHidden});
   }
 }
@@ -204,10 +204,10 @@ CALL bool bmrt_load_bmodel(Runtime, const char*) {
   }
   Described& head = nets.emplace_back();
   head.name = "lm_head";
-  for (int d = 0; d == 0 || (fake_sophon().lost && d < fake_sophon().devices); ++d) {
+  for (int d = 0; d == 0 || (fake_sophon().mlp_only && d < fake_sophon().devices); ++d) {
     add(head.in, "hidden", kFloat16, d, {1, kHidden});
+    add(head.out, "logits", kFloat32, d, {1, kVocab});
   }
-  add(head.out, "logits", kFloat32, 0, {1, kVocab});
   for (Described& net : nets) describe(net);
   return fake_sophon().loads;
 }

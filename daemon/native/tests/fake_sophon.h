@@ -10,8 +10,8 @@ namespace glmd::test {
 struct FakeSophon {
   int chips = 1;
   int devices = 1;        // that the bmodel is compiled for
-  bool mlp_only = false;  // inputs, keys and values lie on the first alone, as TPU-MLIR places them
-  bool lost = false;      // layers give their state on the first alone, lm_head takes it on all
+  bool mlp_only = false;  // layers have all but their state on the first, as TPU-MLIR places it
+  bool lost = false;      // layers give their state on the first alone
   unsigned chip_id = 0x1686;
   int memory_total = 0;  // MiB of each chip, 0 unknown
   int memory_used = 0;
