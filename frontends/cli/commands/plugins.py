@@ -27,7 +27,7 @@ command.add_command(bench)
 @json_option
 @daemon_options
 def list_plugins(as_json: bool, daemon: Daemon) -> int:
-    """List the plugins, their state, and why one does not serve.
+    """List the plugins, their state, why one does not serve, and every stage of a sampler chain.
 
     Without a running daemon it says what there is to be loaded, and imports nothing.
     """
@@ -58,6 +58,19 @@ def list_plugins(as_json: bool, daemon: Daemon) -> int:
     for row in rows:
         if row["error"]:
             click.echo(f"{row['name']}: {printable(row['error'])}")
+    if stages:
+        click.echo()
+        print_table(
+            ("stage", "from", "parameters"),
+            [
+                (
+                    stage.name,
+                    stage.plugin or "glmd itself",
+                    ", ".join(name for name, _ in _parameters(stage.params)) or "-",
+                )
+                for stage in stages
+            ],
+        )
     return 0
 
 

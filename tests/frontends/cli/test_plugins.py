@@ -45,6 +45,12 @@ def test_without_a_daemon_everything_is_listed_and_nothing_imported(homes: Homes
     assert "chmod go-w" in told.stdout
 
 
+def test_built_in_stages_are_listed_like_those_of_plugins(shared_daemon: DaemonFacts) -> None:
+    rows = [line.split() for line in call("plugins", "list").stdout.splitlines()]
+    assert ["top_k", "glmd", "itself", "k"] in rows
+    assert ["mirostat", "mirostat", "tau,", "eta"] in rows
+
+
 @pytest.mark.parametrize("name", BROKEN)
 def test_check_says_what_is_wrong_without_a_daemon(name: str, homes: Homes) -> None:
     file = save(name, BROKEN[name])
