@@ -14,11 +14,10 @@ import msgspec
 import glmd
 from glmd.checkpoint.config import ModelConfig
 from glmd.checkpoint.folder import Checkpoint
+from glmd.checkpoint.source import MANIFEST
 from glmd.compiler.build import Build
 from glmd.compiler.nets import Net
 from glmd.packed import Mode
-
-MANIFEST = "manifest.json"
 
 # Copied as they are; only the first must be there.
 _COMPANIONS = ("tokenizer.model", "tokenizer_config.json", "config.json")

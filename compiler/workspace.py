@@ -21,9 +21,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from glmd.checkpoint.source import MANIFEST
 from glmd.compiler.build import Build
 from glmd.compiler.deploy import LOG
-from glmd.compiler.manifest import MANIFEST
 from glmd.compiler.nets import Net
 from glmd.errors import CompileFailed
 

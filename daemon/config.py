@@ -18,6 +18,7 @@ from typing import Any, Literal
 import msgspec
 
 from glmd import paths
+from glmd.checkpoint.source import located
 from glmd.daemon.sophon import simulator_folder
 from glmd.errors import ModelError, StartFailed
 from glmd.settings import Backend, DaemonSettings, LogLevel, Mode
@@ -70,7 +71,8 @@ def resolve(said: DaemonSettings) -> Config:
     """Raises StartFailed for settings that cannot be, and ModelError for a model that cannot run
     where it was asked to. Nothing is put in the place of what was asked for."""
     settings = _over(said, _configured(said.name))
-    model = Path(settings.model).expanduser() if settings.model else paths.embedded_model()
+    named = Path(settings.model).expanduser() if settings.model else paths.embedded_model()
+    model = located(named)
     simulate = settings.simulate or False
     _check_listen(settings.listen)
     return Config(

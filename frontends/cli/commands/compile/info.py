@@ -28,9 +28,10 @@ def command(bmodel: Path, as_json: bool) -> int:
     """
     from glmd.bmodel.features import read_features
     from glmd.bmodel.reader import read_bmodel
+    from glmd.checkpoint.source import located
     from glmd.errors import ModelError
 
-    found = read_bmodel(bmodel)
+    found = read_bmodel(located(bmodel))
     features, refused = None, None
     try:
         features = read_features(found)
