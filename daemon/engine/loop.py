@@ -70,6 +70,7 @@ class Loop:
 
     def run(self) -> None:
         self._say_how_it_is()
+        self._reported = 0.0  # the first request is told of at once
         self._outbox.flush()
         while True:
             for command in self._inbox.take(self._patience()):

@@ -31,8 +31,8 @@ pytestmark = [
     pytest.mark.timeout(900),
 ]
 
-CLIENTS = 4
-RELOADS = 21
+CLIENTS = 8
+RELOADS = 50
 TOKENS = 12
 MIB = 1 << 20
 
@@ -170,7 +170,8 @@ def test_reloads_under_clients_that_stream(models: Models, homes: Homes) -> None
     settled, last = sizes[RELOADS // 3], sizes[-1]
     print(f"{dict(crowd.by)} answers, core {settled} to {last}")
     assert last[0] - settled[0] < 8 * MIB
-    assert last[1:] == settled[1:]
+    assert last[1] <= settled[1] + 2
+    assert last[2] == settled[2]
     homes.stop()
     # The simulator ends a process that leaves device memory behind with status 255; what ends well
     # may be killed on its last step.

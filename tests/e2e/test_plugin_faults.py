@@ -69,7 +69,9 @@ def test_one_crashes_the_engine_and_a_stream_beside_it_goes_on(daemon: DaemonFac
 
 
 def test_an_answer_in_flight_ends_on_the_version_it_began_with(daemon: DaemonFacts) -> None:
-    first, second = (sampler("one", only(token)) for token in (40, 50))
+    # Slow enough to be in flight still when the second one is there.
+    slow = "import time\ntime.sleep(0.01)\n"
+    first, second = sampler("one", slow + only(40)), sampler("one", only(50))
     save("one", first)
     fields = {"sampling": Sampling(stages=[Stage("one")]), "ignore_eos": True, "credit": 5000}
     with Watcher(daemon) as watcher, Peer(daemon.endpoints[0]) as peer:
