@@ -28,6 +28,8 @@ class Line:
         self._ids = itertools.count(1)
         self._waiting: dict[int, queue.SimpleQueue[Answer]] = {}
         self._handles: list[Handle] = []
+        self._known: dict[str, Facts] = {}  # by topic that a plugin listens to
+        self._listeners = threading.Lock()  # over the handles' callbacks and what is known
 
     def ask(
         self, what: Literal["status", "reload"], seconds: float, model: str | None = None
@@ -53,22 +55,38 @@ class Line:
     def handle(self) -> Handle:
         """For one more plugin."""
         handle = Handle(self)
-        self._handles.append(handle)
+        with self._listeners:
+            self._handles.append(handle)
         return handle
 
-    def listen(self) -> None:
-        topics = {topic for handle in self._handles for topic in handle.callbacks}
-        self._put(Listening(sorted(topics)))
+    def subscribe(self, handle: Handle, topic: str, callback: Callback) -> None:
+        """The core tells a topic's facts to its first listener and then when they change, so the
+        others hear from here how they are."""
+        with self._listeners:
+            handle.callbacks.setdefault(topic, []).append(callback)
+            if topic in self._known:
+                handle.tell(callback, self._known[topic])
+            self._put(Listening(sorted(self._topics())))
 
     def fact(self, fact: Fact) -> None:
-        for handle in self._handles:
-            handle.tell(fact)
+        with self._listeners:
+            if fact.topic in self._topics():
+                self._known[fact.topic] = fact.data
+            for handle in self._handles:
+                for callback in handle.callbacks.get(fact.topic, ()):
+                    handle.tell(callback, fact.data)
 
     def hang_up(self, handle: Handle) -> None:
         """Its plugin is dismissed, and hears no more."""
-        self._handles.remove(handle)
+        with self._listeners:
+            self._handles.remove(handle)
+            for topic in set(self._known) - self._topics():
+                del self._known[topic]
+            self._put(Listening(sorted(self._topics())))
         handle.close()
-        self.listen()
+
+    def _topics(self) -> set[str]:
+        return {topic for handle in self._handles for topic in handle.callbacks}
 
 
 class Handle:
@@ -77,7 +95,7 @@ class Handle:
     def __init__(self, line: Line) -> None:
         self.callbacks: dict[str, list[Callback]] = {}
         self._line = line
-        self._facts: queue.SimpleQueue[Fact | None] = queue.SimpleQueue()
+        self._facts: queue.SimpleQueue[tuple[Callback, Facts] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
     def status(self) -> Facts:
@@ -90,20 +108,18 @@ class Handle:
         if self._thread is None:
             self._thread = threading.Thread(target=self._deliver, name="facts", daemon=True)
             self._thread.start()
-        self.callbacks.setdefault(topic, []).append(callback)
-        self._line.listen()
+        self._line.subscribe(self, topic, callback)
 
-    def tell(self, fact: Fact) -> None:
-        if fact.topic in self.callbacks:
-            self._facts.put(fact)
+    def tell(self, callback: Callback, facts: Facts) -> None:
+        self._facts.put((callback, facts))
 
     def close(self) -> None:
         self._facts.put(None)
 
     def _deliver(self) -> None:
-        while fact := self._facts.get():
-            for callback in self.callbacks[fact.topic]:
-                try:
-                    callback(fact.data)
-                except BaseException:
-                    traceback.print_exc()
+        while told := self._facts.get():
+            callback, facts = told
+            try:
+                callback(facts)
+            except BaseException:
+                traceback.print_exc()

@@ -165,6 +165,21 @@ async def test_a_plugin_uses_the_daemon(tmp_path: Path) -> None:
     assert '{"reloads": ["other"]}' in lines
 
 
+async def test_who_listens_later_is_told_how_things_are(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    save("tools", dedent(TOOLS))
+    save("first", observer(first, 'daemon.subscribe("model", note)'))
+    async with managed() as plugins:
+        plugins.started()
+        await until_noted(plugins, first, 2)
+        save("second", observer(second, 'daemon.subscribe("model", note)'))
+        await plugins.scan()
+        assert (await until_noted(plugins, second, 2))[1] == '{"reloads": []}'
+        await plugins.reload_model("other")
+        assert (await until_noted(plugins, second, 3))[2] == '{"reloads": ["other"]}'
+    assert noted(first)[1:-1] == ['{"reloads": []}', '{"reloads": ["other"]}']
+
+
 async def test_a_hook_that_fails_or_hangs_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
