@@ -47,6 +47,7 @@ class Capabilities:
     decode_batches: list[int]
     prefill: Prefill
     prefill_lengths: list[int]
+    chunk_lengths: list[int]
     outputs: list[Want]
     devices: int
 

@@ -102,6 +102,7 @@ void bind_facts(py::module_& m) {
       .def_readonly("decode_batches", &Capabilities::decode_batches)
       .def_readonly("prefill", &Capabilities::prefill)
       .def_readonly("prefill_lengths", &Capabilities::prefill_lengths)
+      .def_readonly("chunk_lengths", &Capabilities::chunk_lengths)
       .def_readonly("outputs", &Capabilities::outputs)
       .def_readonly("devices", &Capabilities::devices);
   py::class_<DeviceStats>(m, "DeviceStats")

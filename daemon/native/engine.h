@@ -69,7 +69,7 @@ struct ModelInfo {
 
 enum class Prefill : std::uint8_t {
   from_zero,  // several tokens at once only at pos 0; behind a prefix one at a time
-  chunks,     // behind a prefix in the lengths of Capabilities::prefill_lengths
+  chunks,     // behind a prefix up to the longest of Capabilities::chunk_lengths
   any,        // any number of tokens at any position
 };
 
@@ -77,7 +77,10 @@ struct Capabilities {
   int slots = 0;                    // conversations whose KV cache is resident
   std::vector<int> decode_batches;  // sequences one step can decode, ascending; {} means any
   Prefill prefill = Prefill::any;
-  std::vector<int> prefill_lengths;  // ascending; {} when any
+  // Tokens that nets are made for, ascending; {} when any. A span of several is taken up to the
+  // longest of its kind and costs what the next longer one does.
+  std::vector<int> prefill_lengths;  // at position 0
+  std::vector<int> chunk_lengths;    // behind a prefix; {} from_zero
   std::vector<Want> outputs;
   int devices = 0;  // accelerator chips in use; 0 on the CPU
 };

@@ -55,6 +55,7 @@ class Server:
             "decode_batches": can.decode_batches,
             "prefill": can.prefill.name,
             "prefill_lengths": can.prefill_lengths,
+            "chunk_lengths": can.chunk_lengths,
             "outputs": [want.name for want in can.outputs],
             "devices": can.devices,
         }

@@ -28,6 +28,7 @@ class Can:
     prefill: Prefill = Prefill.any
     prefill_lengths: list[int] = field(default_factory=list)
     decode_batches: list[int] = field(default_factory=list)
+    chunk_lengths: list[int] = field(default_factory=list)
 
 
 CPU = Can()

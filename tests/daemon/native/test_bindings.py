@@ -39,6 +39,7 @@ def test_facts() -> None:
     assert (info.head_dim, info.vocab, info.max_seq, info.quantisation) == (16, 160, 50, "int4")
     assert (capabilities.slots, capabilities.devices) == (3, 0)
     assert (capabilities.decode_batches, capabilities.prefill_lengths) == ([], [])
+    assert capabilities.chunk_lengths == []
     assert capabilities.prefill is native.Prefill.any
     assert capabilities.outputs == [native.Want.none, native.Want.token, native.Want.logits]
     assert engine.stats() == []
