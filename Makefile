@@ -7,11 +7,11 @@ BIN := $(VENV)/bin
 NATIVE := $(shell find daemon/native -name '*.cpp' -o -name '*.h' -o -name CMakeLists.txt)
 CXX_FILES = $(filter %.cpp %.h,$(NATIVE))
 
-.PHONY: help build setup demo demo-bm1684x test lint format typecheck test-native test-aarch64 test-python test-pythons fuzz bench bmodels clean
+.PHONY: help build setup demo demo-bm1684x test lint format typecheck test-native test-aarch64 aarch64-python wheel-aarch64 test-python test-pythons fuzz bench bmodels clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 $(VENV)/.tools:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "glmd needs Python 3.10 or newer")'
@@ -67,6 +67,18 @@ test-aarch64: setup ## the C++ tests for the SoC boxes, cross-compiled and run u
 	$(BIN)/cmake -S daemon/native -B build/aarch64 -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DGLMD_TESTS=ON -DCMAKE_TOOLCHAIN_FILE=cmake/aarch64-linux-gnu.cmake
 	$(BIN)/cmake --build build/aarch64
 	$(BIN)/ctest --test-dir build/aarch64 --output-on-failure
+
+# Of the version in .venv, which has to be one that this machine's Debian has.
+SOC := build/aarch64-python
+$(SOC)/.complete: soc/fetch_python.sh pyproject.toml | $(VENV)/.built
+	bash soc/fetch_python.sh $(BIN)/python $(SOC)
+	@touch $@
+
+aarch64-python: $(SOC)/.complete ## Debian's Python for the SoC boxes, unpacked, with what glmd depends on
+
+DIST ?= dist
+wheel-aarch64: $(SOC)/.complete ## cross-compile the wheel for the SoC boxes into dist/
+	bash soc/build_wheel.sh $(BIN)/python $(SOC) $(DIST)
 
 test-python: setup ## pytest
 	$(BIN)/python -m pytest -q

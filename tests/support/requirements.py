@@ -53,6 +53,9 @@ REQUIREMENTS = {
         lambda: bool(shutil.which("aarch64-linux-gnu-g++") and shutil.which("qemu-aarch64")),
         "apt-get install g++-aarch64-linux-gnu qemu-user",
     ),
+    "aarch64_python": Requirement(
+        lambda: (ROOT / "build" / "aarch64-python" / ".complete").is_file(), "make aarch64-python"
+    ),
     "room_for_6b": Requirement(
         lambda: (
             shutil.disk_usage("/tmp").free > 8 * GIB and psutil.virtual_memory().available > 8 * GIB
