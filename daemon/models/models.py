@@ -56,6 +56,7 @@ class Models:
         self._past = (0, 0)  # requests and loads of those that are gone
         self._reloading: asyncio.Task[GlmdError | None] | None = None
         self._departures: set[asyncio.Task[None]] = set()
+        self._stopping = False
 
     # -- life ----------------------------------------------------------------------------------
 
@@ -88,8 +89,10 @@ class Models:
         """Refuse new requests, give the accepted ones `drain` seconds, end everything. May be
         called again, with less patience."""
         self.entrance.stop()
+        again, self._stopping = self._stopping, True
         if self._reloading is not None:
-            self._reloading.cancel()
+            if not again:  # it ends what it has started, and must not be kept from that
+                self._reloading.cancel()
             await asyncio.wait((self._reloading,))
         await asyncio.gather(*(one.replicas.stop(drain) for one in (self.present, *self.leaving)))
         for departure in list(self._departures):

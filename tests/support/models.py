@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import psutil
+from msgspec.structs import replace
 from support.checkpoints import NANO, Shape, write_checkpoint
 from support.engine import prompt
 from support.pool import Answer, job
@@ -29,10 +32,22 @@ def model(folder: Path, seed: int, shape: Shape = SHAPE, tokenizer: Path = NANO)
 
 
 def context_for_one_only(slots: int) -> int:
-    """With so long a context, `slots` slots of a WIDE model take 0.7 of the free memory, once they
-    are used: there is none for two such models."""
+    """With so long a context, `slots` slots of a WIDE model take so much of the memory, once they
+    are used, that there is none for two such models: more than half of the machine's, where that
+    is free."""
+    free, half = available_memory(), int(0.55 * psutil.virtual_memory().total)
     per_token = WIDE.layers * 2 * WIDE.kv_heads * WIDE.head_dim * 2
-    return int(0.7 * available_memory()) // slots // per_token
+    return max(int(0.7 * free), min(int(0.9 * free), half)) // slots // per_token
+
+
+def poison(folder: Path) -> None:
+    """Weights whose header is sound, and that no mode can hold: only the load finds out."""
+    file = folder / "model.safetensors"
+    size = file.stat().st_size
+    with file.open("r+b") as weights:
+        weights.seek(size - 4096)
+        weights.write(b"\x00\x7e" * 2048)  # float16 NaN
+    os.utime(file)
 
 
 class Asked:
@@ -85,6 +100,17 @@ class WatchedModels(Models):
     def ask(self, tokens: int = 40, seed: int = 1) -> Asked:
         return Asked(self, tokens, seed)
 
+    @property
+    def engine(self) -> int:
+        """The pid of the first replica of the model that serves."""
+        pid = self.present.replicas.replicas()[0].pid
+        assert pid is not None
+        return pid
+
+    def to(self, path: Path, **said: object) -> DaemonSettings:
+        """What a reload is told."""
+        return replace(self.present.plan.said, model=str(path), **said)
+
     async def until(self, condition: Callable[[], bool]) -> None:
         while not condition():
             self._news.clear()
@@ -107,3 +133,7 @@ async def serving(model: Path, **said) -> AsyncIterator[WatchedModels]:
         yield models
     finally:
         await models.stop(0)
+
+
+def children() -> list[psutil.Process]:
+    return psutil.Process().children()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import gc
 import os
 import shutil
@@ -13,34 +12,17 @@ from pathlib import Path
 
 import psutil
 import pytest
-from msgspec.structs import replace
 from support.engine_processes import frozen
-from support.models import WIDE, WatchedModels, context_for_one_only, model, serving
+from support.models import WatchedModels, children, poison, serving
 
-from glmd.errors import Busy, Code, DaemonError, InvalidRequest, ModelError
-from glmd.settings import DaemonSettings
+from glmd.errors import Busy, Code, InvalidRequest, ModelError
 
 LONG = 400  # tokens of an answer that outlives a reload
-
-
-def to(models: WatchedModels, path: Path, **said: object) -> DaemonSettings:
-    return replace(models.present.plan.said, model=str(path), **said)
 
 
 async def alone(model: Path, tokens: int, seed: int = 1, **said: object) -> list[int]:
     async with serving(model, **said) as models:
         return await models.ask(tokens, seed).end()
-
-
-def engine(models: WatchedModels) -> int:
-    """The pid of the first replica of the model that serves."""
-    pid = models.present.replicas.replicas()[0].pid
-    assert pid is not None
-    return pid
-
-
-def children() -> list[psutil.Process]:
-    return psutil.Process().children()
 
 
 # -- beside --------------------------------------------------------------------------------------
@@ -53,10 +35,10 @@ async def test_each_is_answered_by_the_model_it_was_accepted_for(
     assert by_old != by_new
     async with serving(old_model, slots=1) as models:
         running = await models.ask(LONG).begun()
-        with frozen(engine(models)):
+        with frozen(models.engine):
             queued = models.ask(LONG)
             await models.until(lambda: models.queued == 1)
-            await models.reload(to(models, new_model))
+            await models.reload(models.to(new_model))
             assert not running.answer.ended
             later = models.ask(LONG)
         assert [await one.end() for one in (running, queued, later)] == [by_old, by_old, by_new]
@@ -82,7 +64,7 @@ async def test_several_replicas(old_model: Path, new_model: Path) -> None:
         running = [models.ask(LONG) for _ in range(3)]
         for one in running:
             await one.begun()
-        await models.reload(to(models, new_model, replicas=3, threads=3))
+        await models.reload(models.to(new_model, replicas=3, threads=3))
         later = [models.ask(LONG) for _ in range(4)]
         assert [await one.end() for one in running] == [by_old] * 3
         assert [await one.end() for one in later] == [by_new] * 4
@@ -93,13 +75,13 @@ async def test_several_replicas(old_model: Path, new_model: Path) -> None:
 async def test_nothing_is_held_after_many_reloads(old_model: Path, new_model: Path) -> None:
     process = psutil.Process()
     async with serving(old_model) as models:
-        await models.reload(to(models, new_model))
+        await models.reload(models.to(new_model))
         await models.until(lambda: not models.leaving)
         held = process.num_fds()
         gone = []
         for path in (old_model, new_model) * 3:
             gone.append(weakref.ref(models.present))
-            await models.reload(to(models, path))
+            await models.reload(models.to(path))
             await models.until(lambda: not models.leaving)
         assert process.num_fds() == held
         gc.collect()
@@ -109,13 +91,6 @@ async def test_nothing_is_held_after_many_reloads(old_model: Path, new_model: Pa
 # -- in its place --------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="session")
-def wide_models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    shape = dataclasses.replace(WIDE, seq_length=context_for_one_only(4))
-    folder = tmp_path_factory.mktemp("wide")
-    return model(folder / "old", 1, shape), model(folder / "new", 2, shape)
-
-
 async def test_without_memory_for_both_the_new_one_takes_its_place(
     wide_models: tuple[Path, Path],
 ) -> None:
@@ -123,8 +98,8 @@ async def test_without_memory_for_both_the_new_one_takes_its_place(
     by_old, by_new = await alone(old, LONG), await alone(new, LONG)
     async with serving(old, slots=4) as models:
         running = await models.ask(LONG).begun()
-        with frozen(engine(models)):
-            reload = asyncio.ensure_future(models.reload(to(models, new)))
+        with frozen(models.engine):
+            reload = asyncio.ensure_future(models.reload(models.to(new)))
             await models.until(lambda: models.entrance.closed)
             later = await models.ask(LONG).waits()
             assert not running.answer.ended
@@ -145,7 +120,7 @@ async def test_in_its_place_a_broken_model_brings_the_old_one_back(
     broken = shutil.copytree(new, tmp_path / "broken")
     poison(broken)
     async with serving(old, slots=4) as models:
-        reload = asyncio.ensure_future(models.reload(to(models, broken)))
+        reload = asyncio.ensure_future(models.reload(models.to(broken)))
         await models.until(lambda: models.entrance.closed)
         later = models.ask()
         with pytest.raises(ModelError, match="broken"):
@@ -156,42 +131,12 @@ async def test_in_its_place_a_broken_model_brings_the_old_one_back(
     assert models.states[-3:] == ["loading", "restoring", "failed"]
 
 
-def poison(folder: Path) -> None:
-    """Weights whose header is sound, and that no mode can hold: only the load finds out."""
-    file = folder / "model.safetensors"
-    size = file.stat().st_size
-    with file.open("r+b") as weights:
-        weights.seek(size - 4096)
-        weights.write(b"\x00\x7e" * 2048)  # float16 NaN
-    os.utime(file)
-
-
-async def test_stopped_while_the_old_one_drains(wide_models: tuple[Path, Path]) -> None:
-    old, new = wide_models
-    async with serving(old, slots=4) as models:
-        running = await models.ask(LONG).begun()
-        with frozen(engine(models)):
-            reload = asyncio.ensure_future(models.reload(to(models, new)))
-            await models.until(lambda: models.entrance.closed)
-            waiting = await models.ask().waits()
-            stopping = asyncio.ensure_future(models.stop(30))
-            await asyncio.wait((waiting.task,))
-        await stopping
-        assert len(await running.end()) == LONG
-        with pytest.raises(DaemonError) as caught:
-            await waiting.end()
-        assert caught.value.code is Code.STOPPING
-        with pytest.raises(asyncio.CancelledError):
-            await reload
-    assert children() == []
-
-
 async def test_cancelled_while_it_waits(wide_models: tuple[Path, Path]) -> None:
     old, new = wide_models
     async with serving(old, slots=4) as models:
         running = await models.ask(LONG).begun()
-        with frozen(engine(models)):
-            reload = asyncio.ensure_future(models.reload(to(models, new)))
+        with frozen(models.engine):
+            reload = asyncio.ensure_future(models.reload(models.to(new)))
             await models.until(lambda: models.entrance.closed)
             waiting = await models.ask().waits()
             waiting.cancelled.set()
@@ -224,7 +169,7 @@ async def test_a_failure_leaves_the_old_one_serving(
         before = await models.ask().end()
         running = await models.ask(LONG).begun()
         with pytest.raises((ModelError, InvalidRequest)) as caught:
-            await models.reload(to(models, broken, **said))
+            await models.reload(models.to(broken, **said))
         assert models.last is not None
         assert models.last.state == "failed"
         assert models.last.error == str(caught.value)
@@ -236,28 +181,18 @@ async def test_a_failure_leaves_the_old_one_serving(
 
 async def test_one_at_a_time(old_model: Path, new_model: Path) -> None:
     async with serving(old_model) as models:
-        first = asyncio.ensure_future(models.reload(to(models, new_model)))
+        first = asyncio.ensure_future(models.reload(models.to(new_model)))
         await models.until(lambda: models.states[-1:] == ["loading"])
         with pytest.raises(Busy, match="One reload at a time") as caught:
-            await models.reload(to(models, old_model))
+            await models.reload(models.to(old_model))
         assert caught.value.code is Code.RELOAD_IN_PROGRESS
         await first
         assert models.present.plan.config.model == new_model
 
 
-async def test_stopped_while_it_loads(old_model: Path, new_model: Path) -> None:
-    async with serving(old_model) as models:
-        reload = asyncio.ensure_future(models.reload(to(models, new_model)))
-        await models.until(lambda: models.states[-1:] == ["loading"])
-        await models.stop(0)
-        with pytest.raises(asyncio.CancelledError):
-            await reload
-    assert children() == []
-
-
 async def test_a_caller_that_leaves_stops_nothing(old_model: Path, new_model: Path) -> None:
     async with serving(old_model) as models:
-        reload = asyncio.ensure_future(models.reload(to(models, new_model)))
+        reload = asyncio.ensure_future(models.reload(models.to(new_model)))
         await models.until(lambda: models.states[-1:] == ["loading"])
         reload.cancel()
         await models.until(lambda: models.states[-1] == "done")
@@ -267,7 +202,7 @@ async def test_a_caller_that_leaves_stops_nothing(old_model: Path, new_model: Pa
 async def test_a_reload_helps_a_model_that_has_failed(old_model: Path) -> None:
     async with serving(old_model) as models:
         for _ in range(3):
-            os.kill(engine(models), signal.SIGKILL)
+            os.kill(models.engine, signal.SIGKILL)
             await models.until(lambda: state(models) != "ready")
             await models.until(lambda: state(models) in {"ready", "failed"})
         assert models.failure() is not None
@@ -301,7 +236,7 @@ async def test_an_engine_that_dies_is_replayed_on_the_files_it_served(
             coming.rename(served)
         else:
             shutil.rmtree(served)
-        os.kill(engine(models), signal.SIGKILL)
+        os.kill(models.engine, signal.SIGKILL)
         assert await running.end() == by_old
         assert models.model_loads == 2
         assert await models.ask(LONG).end() == by_old
@@ -317,7 +252,7 @@ async def test_an_engine_that_dies_over_files_that_were_overwritten(
     async with serving(served) as models:
         running = await models.ask(LONG).begun()
         shutil.copyfile(new_model / "model.safetensors", served / "model.safetensors")
-        os.kill(engine(models), signal.SIGKILL)
+        os.kill(models.engine, signal.SIGKILL)
         with pytest.raises(ModelError, match="overwritten while it was served"):
             await running.end()
         assert len(running.answer.tokens[0]) < LONG

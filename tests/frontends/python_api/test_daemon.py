@@ -323,7 +323,6 @@ def test_the_model_is_reloaded_under_an_answer(launch: Launch, connect: Faces) -
         client.reload("not there")
     with pytest.raises(DaemonTimeout, match="did not end within 0 s"):
         client.reload(timeout=0)
-    wait_until(lambda: client.status().model_loads == 3)  # it goes on all the same
 
 
 def test_the_model_is_not_reloaded_from_afar(launch: Launch, connect: Faces) -> None:
