@@ -40,7 +40,7 @@ _TCP = re.compile(r"^tcp://(\*|[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5}|\*)$"
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Settings with nothing left open; the fields are those of DaemonSettings. `mode`: None for the
-    model's own. 0 is automatic for `context`, `slots` and `threads`."""
+    model's own. 0 is automatic for `context`, `slots`, `threads` and `replicas`."""
 
     name: str
     model: Path
@@ -87,7 +87,7 @@ def resolve(said: DaemonSettings) -> Config:
         context=settings.context or 0,
         slots=settings.slots or 0,
         threads=settings.threads or 0,
-        replicas=settings.replicas or 1,
+        replicas=settings.replicas or 0,
         listen=settings.listen,
         max_queue=settings.max_queue or 64,
         plugin_dirs=[Path(folder).expanduser() for folder in settings.plugin_dirs or []],

@@ -25,11 +25,6 @@ def load_bmodel(load: Load, progress: Progress) -> Loaded:
     bmodel = read_bmodel(Path(load.model))
     features = read_features(bmodel)
     mode = features.quantisation.mode if features.quantisation else ""
-    if load.mode and mode and load.mode != mode:
-        raise ModelError(
-            f"{load.model} was compiled as {mode} and cannot be loaded as {load.mode}.",
-            hint="Leave --mode away, or compile the checkpoint again.",
-        )
     needed = max(bmodel.memory(place).total for place in range(features.devices))
     if load.simulate:
         _check_simulator(load, features, needed)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from glmd import paths
+from glmd.bmodel.features import Features
 from glmd.checkpoint.identity import identity
 from glmd.daemon.config import Config, resolve
+from glmd.daemon.models.compiled import check_compiled
 from glmd.daemon.models.facts import ModelFacts, model_facts, open_any
 from glmd.daemon.models.pin import Pin
 from glmd.daemon.pool.spec import PoolSpec
@@ -65,6 +67,8 @@ def make_plan(said: DaemonSettings) -> Plan:
     """
     config = resolve(said)
     model = open_any(config.model, config.backend)
+    if isinstance(model, Features):
+        check_compiled(config, model)
     pin = Pin(config.model, paths.runtime_dir(config.name))
     try:
         facts = model_facts(config.model, model, config.tokenizer)

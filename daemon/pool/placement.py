@@ -30,17 +30,15 @@ def _on_cpu(spec: PoolSpec) -> Placement:
             "Device ids were given, but the backend is the CPU.",
             hint="Leave --devid out, or choose --backend bm1684x.",
         )
-    if spec.replicas < 1:
-        raise InvalidRequest(f"There must be at least one replica, not {spec.replicas}.")
     threads = spec.threads or len(os.sched_getaffinity(0))
-    n = spec.replicas
+    n = spec.replicas or 1
     shares = [max(threads // n + (i < threads % n), 1) for i in range(n)]
     fewest, most = shares[-1], shares[0]
     each = count(most, "thread") if fewest == most else f"{fewest} or {most} threads"
     asked, able = count(threads, "thread", "was"), count(threads, "thread")
     why = f"{asked} asked for" if spec.threads else f"{able} can run here"
     reason = f"{count(n, 'replica')} on the CPU with {each}{' each' if n > 1 else ''}: {why}."
-    return Placement([_load(spec, threads=share) for share in shares], reason)
+    return Placement([_load(spec, threads=share, sharing=n) for share in shares], reason)
 
 
 def _on_devices(spec: PoolSpec) -> Placement:
@@ -58,6 +56,7 @@ def _on_devices(spec: PoolSpec) -> Placement:
                 f"{spec.model.name} runs on {width} devices at a time; the simulator is one.",
                 hint="Compile the model for one device to simulate it.",
             )
+        _check_replicas(spec, 1)
         return Placement([_load(spec, devices=ids)], "1 replica on the simulator of a BM1684X.")
     if len(ids) % width:
         raise InvalidRequest(
@@ -66,6 +65,7 @@ def _on_devices(spec: PoolSpec) -> Placement:
             hint=f"Give a multiple of {width} ids, or a bmodel for another number of devices.",
         )
     groups = [ids[i : i + width] for i in range(0, len(ids), width)]
+    _check_replicas(spec, len(groups))
     on = " and ".join(_ids(group) for group in groups)
     reason = (
         f"{count(len(groups), 'replica')}: the bmodel takes {count(width, 'device')}, "
@@ -74,7 +74,18 @@ def _on_devices(spec: PoolSpec) -> Placement:
     return Placement([_load(spec, devices=group) for group in groups], reason)
 
 
-def _load(spec: PoolSpec, *, threads: int = 0, devices: list[int] | None = None) -> Load:
+def _check_replicas(spec: PoolSpec, possible: int) -> None:
+    if spec.replicas not in (0, possible):
+        raise InvalidRequest(
+            f"{count(spec.replicas, 'replica', 'was')} asked for, and on {_ids(spec.devices)} "
+            f"there can be {possible}: {spec.model.name} takes {count(spec.model_devices, 'device')}.",
+            hint="Leave --replicas out: there are as many as --devid names chips for.",
+        )
+
+
+def _load(
+    spec: PoolSpec, *, threads: int = 0, sharing: int = 1, devices: list[int] | None = None
+) -> Load:
     return Load(
         model=str(spec.model),
         backend=spec.backend,
@@ -82,7 +93,7 @@ def _load(spec: PoolSpec, *, threads: int = 0, devices: list[int] | None = None)
         context=spec.context,
         slots=spec.slots,
         threads=threads,
-        sharing=spec.replicas if spec.backend == "cpu" else 1,
+        sharing=sharing,
         devices=devices or [],
         simulate=spec.simulate,
         plugin_memory=spec.plugin_memory,

@@ -13,8 +13,8 @@ from glmd.paths import DEFAULT_NAME
 
 class PoolSpec(msgspec.Struct, frozen=True, kw_only=True):
     """`name`: the daemon's. `backend`: "cpu" or "bm1684x". `mode`: f16, int8, int4, or None for the
-    model's own. `context`, `slots`, `threads`: 0 for automatic; `threads` is for all replicas
-    together. `replicas`: on the CPU; on chips it follows from `devices`, of which each takes
+    model's own. `context`, `slots`, `threads`, `replicas`: 0 for automatic; `threads` is for all
+    replicas together. On chips the replicas follow from `devices`, of which each takes
     `model_devices`. `libsophon`: folder of their libraries, "" to look for it. `vocab`: ids of the
     tokenizer. `max_queue`: requests that may wait. `vocabulary`: the bytes that each id adds to a
     text, and `plugin_memory`: the bytes of memory that plugins may add to an engine child, 0 for
@@ -28,7 +28,7 @@ class PoolSpec(msgspec.Struct, frozen=True, kw_only=True):
     context: int = 0
     slots: int = 0
     threads: int = 0
-    replicas: int = 1
+    replicas: int = 0
     devices: list[int] = []
     model_devices: int = 0
     simulate: bool = False

@@ -46,9 +46,11 @@ class Homes:
         return self._client
 
     def start(self, **settings: Any) -> DaemonFacts:
-        """Start a daemon; `settings` as DaemonSettings names them. One thread unless it is said
-        otherwise: tests share a machine. Raises StartFailed."""
-        return control.start_daemon(DaemonSettings(**{"threads": 1, **settings})).facts
+        """Start a daemon; `settings` as DaemonSettings names them. On the CPU one thread unless it
+        is said otherwise: tests share a machine. Raises StartFailed."""
+        on_chips = str(settings.get("model")).endswith(".bmodel")
+        one = {} if on_chips else {"threads": 1}
+        return control.start_daemon(DaemonSettings(**{**one, **settings})).facts
 
     def stop(self) -> None:
         """Stop all of them at once."""

@@ -21,7 +21,7 @@ def configure(text: str) -> None:
 def test_nothing_said_is_the_shipped_model_on_the_cpu(homes: Homes) -> None:
     config = resolve(DaemonSettings())
     assert config.model == paths.embedded_model()
-    assert (config.backend, config.replicas, config.max_queue) == ("cpu", 1, 64)
+    assert (config.backend, config.replicas, config.max_queue) == ("cpu", 0, 64)
     assert config.listen is None
 
 

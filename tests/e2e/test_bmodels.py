@@ -128,6 +128,24 @@ def test_reload_of_what_cannot_be_served(models: Models, homes: Homes) -> None:
         assert client.status().pid == pid
 
 
+def test_what_it_was_not_compiled_for_is_refused_while_it_serves(
+    models: Models, homes: Homes
+) -> None:
+    homes.start(model=str(models["a"]), simulate=True)
+    with glmd.Client() as client:
+        (before,) = client.status().replicas
+        with pytest.raises(ModelError, match="compiled as f16 and cannot be loaded as int4"):
+            client.reload(mode="int4")
+        (after,) = client.status().replicas
+        assert (after.pid, after.model_loads) == (before.pid, before.model_loads)
+    for option, value in (("--threads", "2"), ("--context", "65"), ("--replicas", "2")):
+        told = call(
+            "start", "--name", "b", "--simulate", "--model", str(models["b"]), option, value
+        )
+        assert told.returncode == 1
+        assert option in told.stderr
+
+
 def reloads(models: Models) -> Iterator[Callable[[glmd.Client], None]]:
     """To the same model, to another, to a file that is refused before the chip is touched, and to
     one that fails when the old model has been unloaded already."""
@@ -143,8 +161,8 @@ def reloads(models: Models) -> Iterator[Callable[[glmd.Client], None]]:
             client.reload(models["truncated"])
 
     def restored(client: glmd.Client) -> None:
-        with pytest.raises(ModelError, match="compiled as f16"):
-            client.reload(models["b"], mode="int4")
+        with pytest.raises(ModelError, match="the simulator has"):
+            client.reload(models["too_large"])
 
     kinds = [to("a"), to(None), to("b"), refused, to("b"), restored, to("a")]
     return itertools.islice(itertools.cycle(kinds), RELOADS)

@@ -134,11 +134,6 @@ def test_a_simulator_that_is_not_there(tmp_path: Path) -> None:
     assert "--libsophon" in broken.hint
 
 
-def test_another_mode_than_the_file_has() -> None:
-    with child_on(build_bmodel(TINY, Form()), mode="int4") as child:
-        assert "compiled as f16" in child.until(Broken).message
-
-
 def test_the_simulator_is_device_0() -> None:
     with child_on(build_bmodel(TINY, Form()), devices=[1]) as child:
         assert "the simulator is one chip, device 0" in child.until(Broken).message

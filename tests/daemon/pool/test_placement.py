@@ -70,14 +70,23 @@ def test_a_remainder_is_an_error() -> None:
     assert "multiple of 2" in caught.value.hint
 
 
+def test_replicas_on_chips_follow_from_their_ids() -> None:
+    assert len(place(cards(1, 0, 1, replicas=2)).loads) == 2
+    with pytest.raises(
+        InvalidRequest, match="3 replicas were asked for, and on 0,1 there can be 1"
+    ):
+        place(cards(2, 0, 1, replicas=3))
+
+
 @pytest.mark.parametrize(
     "spec",
     [
         cpu(devices=[0]),
-        cpu(replicas=0),
         cards(1),
         cards(1, 1, 1),
         cards(2, 0, simulate=True),
+        cards(1, 0, simulate=True, replicas=2),
+        cards(1, 0, 1, replicas=1),
     ],
 )
 def test_what_cannot_be_is_refused(spec: PoolSpec) -> None:
