@@ -76,9 +76,10 @@ def _on_devices(spec: PoolSpec) -> Placement:
 
 def _check_replicas(spec: PoolSpec, possible: int) -> None:
     if spec.replicas not in (0, possible):
+        asked, each = count(spec.replicas, "replica", "was"), count(spec.model_devices, "device")
         raise InvalidRequest(
-            f"{count(spec.replicas, 'replica', 'was')} asked for, and on {_ids(spec.devices)} "
-            f"there can be {possible}: {spec.model.name} takes {count(spec.model_devices, 'device')}.",
+            f"{asked} asked for, and on {_ids(spec.devices)} there can be {possible}: "
+            f"{spec.model.name} takes {each}.",
             hint="Leave --replicas out: there are as many as --devid names chips for.",
         )
 
