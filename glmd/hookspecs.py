@@ -54,18 +54,6 @@ def glmd_register_tools(register: Callable[[RunnableTool], None]) -> None:
 
 
 @hookspec
-def glmd_register_tool_parsers(register: Callable[[Any], None]) -> None:
-    """Call `register` with each parser of tool calls. For installed packages only. Reserved:
-    nothing calls it in this version."""
-
-
-@hookspec
-def glmd_register_backends(register: Callable[[Any], None]) -> None:
-    """Call `register` with each backend factory. For installed packages only. Reserved: nothing
-    calls it in this version."""
-
-
-@hookspec
 def glmd_register_commands(group: Any) -> None:
     """Add click commands to the `glmd` command. Runs in the command line, for installed packages
     only, and only when a command is asked for that glmd itself does not have."""

@@ -19,10 +19,8 @@ from glmd.tool import RunnableTool
 CHECK_SECONDS = 10.0  # that importing a plugin and trying its samplers may take
 USER_MODULES = "glmd_user"  # the package that files seem to be in
 
-# What a lone file may not do: its code would run in the core or in the command line.
-INSTALLED_ONLY = frozenset(
-    {"glmd_register_tool_parsers", "glmd_register_backends", "glmd_register_commands"}
-)
+# What a lone file may not do: its code would run in the command line.
+INSTALLED_ONLY = frozenset({"glmd_register_commands"})
 
 
 @dataclass

@@ -169,7 +169,7 @@ BAD = {
         "registry",
     ),
     "a hook for packages": (
-        "import glmd\n@glmd.hookimpl\ndef glmd_register_backends(register): pass\n",
+        "import glmd\n@glmd.hookimpl\ndef glmd_register_commands(group): pass\n",
         "for installed packages",
     ),
     "NaN": (sampler("shout", "logits[3] = np.nan"), "NaN"),
