@@ -164,7 +164,7 @@ class Plugins:
         version.failures = [at for at in version.failures if now - at < WINDOW] + [now]
         if version.quarantined or not (crashed or len(version.failures) >= FAILURES):
             return
-        why = what if crashed else f"{FAILURES} requests failed within a minute, last: {what}"
+        why = what if crashed else f"it failed {FAILURES} times within a minute, last: {what}"
         log.error("The plugin %s is quarantined.", version.name)
         self._registry.quarantine(version, why)
         self._on_change()

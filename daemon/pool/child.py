@@ -25,6 +25,8 @@ COMMAND = [sys.executable, "-I", "-u", "-X", "faulthandler", "-m"]
 MAX_LINE = 8192
 
 
+KILLED = "was killed by SIGKILL"  # how a child ended that somebody has killed, or we
+
 E = TypeVar("E")
 E_contra = TypeVar("E_contra", contravariant=True)
 
@@ -35,7 +37,7 @@ class ChildListener(Protocol[E_contra]):
     def happened(self, event: E_contra) -> None: ...
 
     def gone(self, how: str) -> None:
-        """The process has ended; `how` says by what, as in "was killed by SIGKILL"."""
+        """The process has ended; `how` says by what, as in KILLED."""
 
 
 class Child(Generic[E]):

@@ -28,7 +28,7 @@ from glmd.daemon.engine.messages import (
     Stop,
 )
 from glmd.daemon.plugins.version import Version
-from glmd.daemon.pool.child import Child
+from glmd.daemon.pool.child import KILLED, Child
 from glmd.daemon.pool.deaths import Deaths
 from glmd.daemon.pool.grammar import count
 from glmd.daemon.pool.pins import Pins
@@ -80,6 +80,7 @@ class Replica:
         self._files = files
         self._child: Child[AnyEvent] | None = None
         self._pins: Pins | None = None
+        self._stuck = False  # in a plugin's code, and therefore ended
         self._gone = asyncio.Event()
         self._tickets: dict[int, Ticket] = {}
         self._deaths = Deaths()
@@ -147,6 +148,7 @@ class Replica:
     def start(self, beside: Beside = ALONE) -> None:
         self._heard = time.monotonic()
         self.progress = (0, 0)
+        self._stuck = False
         self._gone.clear()
         try:
             load = self._located()
@@ -196,6 +198,7 @@ class Replica:
             return
         if self._pins and (culprit := self._pins.stuck(self._timeouts.plugin)):
             log.error("Engine %d does not come out of the plugin %s.", self.index, culprit.name)
+            self._stuck = True
             self._child.kill()
             return
         limit = self._patience()
@@ -274,10 +277,12 @@ class Replica:
         requests = count(self.running, "request", "was")
         log.warning("Engine %d %s; %s on it.", self.index, how, requests)
         if culprit:
-            # It will not be run again, so this death says nothing about the next child.
             what = f"The engine {how} in code of the plugin {culprit.name}."
-            self._owner.blame(culprit, what, crashed=True)
-        elif self._deaths.died(time.monotonic()):
+            # No mistake in a program ends in SIGKILL: it comes from outside, mostly for want of
+            # memory, and who was hit may be chance.
+            self._owner.blame(culprit, what, crashed=self._stuck or how != KILLED)
+        # What is quarantined will not be run again, so its death says nothing about the next child.
+        if not (culprit and culprit.quarantined) and self._deaths.died(time.monotonic()):
             self._give_up(
                 EngineFailed(
                     f"Engine {self.index} {how}, once too often.",

@@ -182,7 +182,6 @@ CRASHES = {
     "segfault": ("ctypes.string_at(0)", "was killed by SIGSEGV"),
     "abort": ("os.abort()", "was killed by SIGABRT"),
     "leaves": ("os._exit(3)", "exited with status 3"),
-    "killed": ("os.kill(os.getpid(), signal.SIGKILL)", "was killed by SIGKILL"),
     "hangs": ("time.sleep(3600)", "was killed by SIGKILL"),
 }
 
@@ -209,6 +208,37 @@ async def test_who_takes_the_engine_down_is_quarantined_and_the_others_go_on(
         assert caught.value.plugin == "trouble"
 
 
+KILL = "os.kill(os.getpid(), signal.SIGKILL)"
+
+
+async def test_who_was_hit_by_a_kill_from_outside_goes_on(
+    model: Path, tmp_path: Path, undisturbed: list[dict[int, list[int]]]
+) -> None:
+    mark = f"__import__('pathlib').Path({str(tmp_path / 'killed')!r})"
+    async with serving(model) as (plugins, pool):
+        alone = await ask(pool, trouble(plugins, "pass")).end()
+        asked = [ask(pool, one) for one in others(plugins)]
+        hit = ask(pool, trouble(plugins, f"{mark}.exists() or ({mark}.touch(), {KILL})"))
+        assert await hit.end() == alone
+        assert [await answer.end() for answer in asked] == undisturbed
+        assert plugins.info("trouble").state == "loaded"
+        assert pool.replicas()[0].model_loads == 2
+
+
+async def test_who_is_hit_three_times_is_quarantined_and_the_engine_lives(
+    model: Path, undisturbed: list[dict[int, list[int]]]
+) -> None:
+    async with serving(model) as (plugins, pool):
+        asked = [ask(pool, one) for one in others(plugins)]
+        error = await ends_in(ask(pool, trouble(plugins, KILL)))
+        assert "was killed by SIGKILL in code of the plugin trouble" in error.message
+        assert [await answer.end() for answer in asked] == undisturbed
+        info = plugins.info("trouble")
+        assert info.state == "quarantined"
+        assert "it failed 3 times within a minute" in info.error
+        assert (pool.replicas()[0].state, pool.replicas()[0].model_loads) == ("ready", 4)
+
+
 async def test_crashes_of_plugins_do_not_use_up_the_engines_lives(model: Path) -> None:
     async with serving(model) as (plugins, pool):
         for number in range(4):
@@ -226,7 +256,7 @@ async def test_three_failures_within_a_minute_are_too_many(model: Path) -> None:
             await ends_in(ask(pool, trouble(plugins, f"raise ValueError({number})")))
         info = plugins.info("trouble")
         assert info.state == "quarantined"
-        assert "3 requests failed within a minute, last: " in info.error
+        assert "it failed 3 times within a minute, last: " in info.error
         assert "ValueError: 2" in info.error
         await plugins.reload("trouble")
         assert plugins.info("trouble").state == "loaded"
