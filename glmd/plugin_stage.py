@@ -41,7 +41,7 @@ class PluginStage:
             typed = msgspec.convert(params, sampler.Params)
         except msgspec.ValidationError as error:
             raise InvalidRequest(
-                f"The stage {self._name}: {explain(error, sampler.Params)}"
+                f"The stage {self._name}: {explain(error, sampler.Params, params)}"
             ) from error
         with self._blamed("did not start"):
             self._state = sampler.start(typed, context)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator
+import reprlib
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import msgspec.inspect
 
@@ -18,9 +20,12 @@ LONGEST = 200
 _type_info = functools.lru_cache(maxsize=128)(msgspec.inspect.type_info)
 
 
-def explain(error: Exception, kind: type | None = None) -> str:
+def explain(
+    error: Exception, kind: type | None = None, given: Mapping[str, Any] | None = None
+) -> str:
     """From "Expected `int`, got `str` - at `$.sampling.top_k`": "The field sampling.top_k: expected
-    int, got str." With the `kind` that was wanted, also the values a choice has."""
+    int, got str." With the `kind` that was wanted, also the values a choice has; with what was
+    `given`, also what that field was."""
     match = _AT.match(str(error))
     what, path = (match["what"], match["path"] or "") if match else (str(error), "")
     path = path[:LONGEST]
@@ -34,6 +39,9 @@ def explain(error: Exception, kind: type | None = None) -> str:
     what = what[:1].lower() + what[1:LONGEST]
     if not path:
         return f"The message is wrong: {what}."
+    field = re.split(r"[.[]", path)[0]
+    if given is not None and field in given:
+        what += f"; {field} is {reprlib.repr(given[field])}"
     return f"The {'keys of' if match and match['key'] else 'field'} {path}: {what}."
 
 

@@ -133,7 +133,7 @@ def _llguidance(name: str) -> Any:
     except ImportError:
         raise InvalidRequest(
             f"{name} needs llguidance, which is not installed.",
-            hint="pip install 'glmd[json]', then restart the daemon.",
+            hint="pip install 'glmd[json]', and ask again.",
             code=Code.UNSUPPORTED,
         ) from None
     return llguidance

@@ -24,13 +24,10 @@ def check(source: Source) -> Checked:
     try:
         loaded = load(source)
         seconds = time.perf_counter() - start
-        if source.origin != "built-in":  # those were tried when glmd was made
-            for sampler in loaded.samplers.values():
-                smoke_run(sampler, source.name)
         return Checked(
             version=loaded.version,
             hooks=loaded.hooks,
-            samplers=[describe_sampler(sampler) for sampler in loaded.samplers.values()],
+            samplers=[_look_over(sampler, source) for sampler in loaded.samplers.values()],
             tools=[describe_tool(tool) for tool in loaded.tools.values()],
             seconds=seconds,
         )
@@ -50,10 +47,14 @@ def reason(error: BaseException, path: str) -> str:
     return f"{text} (line {frames[-1].lineno})." if frames else f"{text}."
 
 
-def describe_sampler(sampler: Sampler) -> SamplerReport:
+def _look_over(sampler: Sampler, source: Source) -> SamplerReport:
+    schema, untried = msgspec.json.schema(sampler.Params), ""
+    if source.origin != "built-in":  # those were tried when glmd was made
+        untried = smoke_run(sampler, schema, source.name)
     return SamplerReport(
         name=sampler.name,
-        params=msgspec.json.schema(sampler.Params),
+        params=schema,
+        untried=untried,
         replayable=bool(getattr(sampler, "replayable", True)),
         place=getattr(sampler, "place", "first"),
         replaces=sorted(getattr(sampler, "replaces", ())),

@@ -159,7 +159,7 @@ class Hosting:
             try:
                 done(_observation(tool, command.arguments), False)
             except msgspec.ValidationError as error:
-                done(explain(error, tool.Params), True)
+                done(explain(error, tool.Params, command.arguments), True)
             except GlmdError as error:
                 done(error.message, True)
             except BaseException as error:

@@ -75,10 +75,12 @@ class HostEvent(msgspec.Struct, tag_field="op", frozen=True, omit_defaults=True)
 
 
 class SamplerReport(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`params`: JSON schema of Params. The rest as in glmd.sampler."""
+    """`params`: JSON schema of Params. `untried`: why it was not run, "" where it was. The rest as
+    in glmd.sampler."""
 
     name: str
     params: dict[str, Any]
+    untried: str = ""
     replayable: bool = True
     place: str = "first"
     replaces: list[str] = []

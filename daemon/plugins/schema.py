@@ -35,7 +35,7 @@ def checker(name: str, schema: dict[str, Any], plugin: str) -> Callable[[dict[st
             msgspec.convert(params, kind)
         except msgspec.ValidationError as error:
             raise InvalidRequest(
-                f"The stage {name}: {explain(error, kind)}",
+                f"The stage {name}: {explain(error, kind, params)}",
                 hint=f"`glmd plugins info {plugin}` shows the parameters there are.",
             ) from None
 

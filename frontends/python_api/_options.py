@@ -159,6 +159,21 @@ def _listed(value: Any) -> Any:
     return list(value) if isinstance(value, Iterable) else value
 
 
+def _stages(value: Any) -> Any:
+    """A name is easily given for a stage, and a stage for a list of one."""
+    alone = isinstance(value, str | Stage)
+    stages = [value] if alone else _listed(value)
+    first = stages[0] if isinstance(stages, list) and stages else ""
+    if alone or (first and isinstance(first, str)):
+        name = first.name if isinstance(first, Stage) else first
+        raise InvalidRequest(
+            f"sampling is a list of Stages; {name!r} was given as a {_kind(first)}"
+            f"{' alone' if alone else ''}.",
+            hint=f"Say it so: sampling=[glmd.Stage({name!r})].",
+        )
+    return stages
+
+
 def _generation(
     method: str, kind: type[_Request], fields: dict[str, Any], options: Mapping[str, Any]
 ) -> _Request:
@@ -172,7 +187,7 @@ def _generation(
         if name in SAMPLING_FIELDS:
             sampling[name] = value
         elif name == "sampling":
-            sampling["stages"] = _listed(value)
+            sampling["stages"] = _stages(value)
         elif name == "stop":
             fields["stop"] = [value] if isinstance(value, str) else _listed(value)
         else:

@@ -117,6 +117,9 @@ def check(file: Path, as_json: bool) -> int:
         what += [f"the tool {one['name']}" for one in report.get("tools", [])]
         what = what or [f"the hook {hook}" for hook in report.get("hooks", [])]
         click.echo(f"{file} is a plugin with {', '.join(what)}.")
+        for one in report.get("samplers", []):
+            if why := one.get("untried"):
+                click.echo(f"The sampler {one['name']} was not tried: {printable(why)}.")
     return 1 if report.get("error") else 0
 
 

@@ -71,7 +71,7 @@ def test_an_answer_that_ends_is_begun_again() -> None:
         (
             sampler("bad", params="by: float"),
             {"name": "bad", "params": {"by": "x"}},
-            "The field by: expected float, got str.",
+            "The field by: expected float, got str; by is 'x'.",
         ),
     ],
 )

@@ -57,7 +57,7 @@ async def test_a_tool_runs_in_the_plugin_host() -> None:
     ("tool", "arguments", "text"),
     [
         ("add", {"b": 1}, "The field a is missing."),
-        ("add", {"a": "x"}, "The field a: expected int, got str."),
+        ("add", {"a": "x"}, "The field a: expected int, got str; a is 'x'."),
         ("whatever", {"code": "1 / 0"}, "ZeroDivisionError: division by zero"),
         ("whatever", {"code": "exit(3)"}, "SystemExit: 3"),
         ("whatever", {"code": "42"}, "TypeError: the tool whatever gave int, not text"),

@@ -66,23 +66,35 @@ GOOD: list[dict[str, Any]] = [
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "missing": ({}, "The field p is missing."),
     "too much": ({"p": 1.5}, "The field p: expected float <= 1.0"),
-    "text": ({"p": "x"}, "The field p: expected float, got str."),
+    "text": ({"p": "x"}, "The field p: expected float, got str; p is 'x'."),
     "too little": ({"p": 0, "n": 0}, "The field n: expected int >= 1"),
     "no integer": ({"p": 0, "n": 1.5}, "The field n: expected int"),
     "too long": ({"p": 0, "word": "abcd"}, "The field word: expected str of length <= 3"),
     "pattern": ({"p": 0, "word": "A"}, "The field word: expected str matching"),
     "no choice": ({"p": 0, "mode": "c"}, "The field mode: 'c' is none of 'a', 'b'."),
     "no number": ({"p": 0, "level": 3}, "The field level: 3 is none of 1, 2."),
-    "null": ({"p": 0, "n": None}, "The field n: expected int, got null."),
-    "neither": ({"p": 0, "either": []}, "The field either: expected int | str, got array."),
-    "no flag": ({"p": 0, "flag": 1}, "The field flag: expected bool, got int."),
+    "null": ({"p": 0, "n": None}, "The field n: expected int, got null; n is None."),
+    "neither": (
+        {"p": 0, "either": []},
+        "The field either: expected int | str, got array; either is [].",
+    ),
+    "no flag": ({"p": 0, "flag": 1}, "The field flag: expected bool, got int; flag is 1."),
     "no pair": ({"p": 0, "pair": [1]}, "The field pair: expected array of length 2"),
     "too many": ({"p": 0, "some": [1, 2, 3]}, "The field some: expected array of length <= 2"),
-    "deep": ({"p": 0, "inner": {"a": "x"}}, "The field inner.a: expected int, got str."),
-    "deep list": ({"p": 0, "inner": {"a": 1, "b": [2]}}, "inner.b[0]: expected str, got int."),
-    "table": ({"p": 0, "table": {"x": "y"}}, "table[...]: expected int, got str."),
+    "deep": (
+        {"p": 0, "inner": {"a": "x"}},
+        "The field inner.a: expected int, got str; inner is {'a': 'x'}.",
+    ),
+    "deep list": (
+        {"p": 0, "inner": {"a": 1, "b": [2]}},
+        "inner.b[0]: expected str, got int; inner is ",
+    ),
+    "table": (
+        {"p": 0, "table": {"x": "y"}},
+        "table[...]: expected int, got str; table is {'x': 'y'}.",
+    ),
     "unknown": ({"p": 0, "q": 1}, "There is no field q."),
-    "renamed": ({"p": 0, "class": "x"}, "The field class: expected int, got str."),
+    "renamed": ({"p": 0, "class": "x"}, "The field class: expected int, got str; class is 'x'."),
 }
 
 

@@ -24,6 +24,8 @@ BROKEN = {
     "hangs": "import threading; threading.Event().wait()\n",
 }
 
+NAN, ANNOTATED = "logits[3] = np.nan", "from typing import Annotated"
+
 
 def plugins(*words: str) -> dict[str, dict[str, Any]]:
     told = call("plugins", "list", "--json", *words)
@@ -71,6 +73,30 @@ def test_check_says_what_a_good_one_is(homes: Homes) -> None:
     assert (told.returncode, told.stdout) == (0, f"{file} is a plugin with the sampler shout.\n")
     told = run("plugins", "check", "--json", str(file))
     assert json.loads(told.stdout)["samplers"][0]["name"] == "shout"
+
+
+def test_check_says_what_it_could_not_try(homes: Homes) -> None:
+    needs = "loudness: Annotated[float, msgspec.Meta(ge=0{})]"
+    told = {
+        kind: call("plugins", "check", str(save("shout", source)))
+        for kind, source in {
+            "no example": sampler("shout", NAN, params=needs.format(""), before=ANNOTATED),
+            "example": sampler(
+                "shout", NAN, params=needs.format(", examples=[2.0]"), before=ANNOTATED
+            ),
+            "wrong example": sampler(
+                "shout", NAN, params=needs.format(", examples=[-1]"), before=ANNOTATED
+            ),
+        }.items()
+    }
+    assert told["no example"].returncode == 0
+    assert (
+        "sampler shout was not tried: loudness has neither a default" in told["no example"].stdout
+    )
+    assert (told["example"].returncode, "NaN" in told["example"].stdout) == (1, True)
+    assert told["wrong example"].returncode == 0
+    assert "was not tried: it refuses what it would be tried with" in told["wrong example"].stdout
+    assert "expected float >= 0.0; loudness is -1." in told["wrong example"].stdout
 
 
 @pytest.mark.timeout(120)
@@ -215,7 +241,7 @@ def test_a_wrong_parameter_is_refused_by_name(daemon: DaemonFacts) -> None:
     with Watcher(daemon) as watcher:
         watcher.loaded("shout")
     for words, why in {
-        "shout:loudness=loud": "The stage shout: The field loudness: expected float, got str.",
+        "shout:loudness=loud": "The field loudness: expected float, got str; loudness is 'loud'.",
         "shout:lodness=1": "The stage shout: There is no field lodness.",
     }.items():
         told = call("ask", "--sampler", words, "hi")

@@ -106,6 +106,10 @@ def test_errors_of_the_daemon_are_typed(client: Any) -> None:
         client.chat("word " * 2000)
     with pytest.raises(InvalidRequest, match="no_such_stage"):
         client.chat("hello", sampling=[Stage("no_such_stage")])
+    for mistaken in ("mirostat", ["mirostat"], Stage("mirostat")):
+        with pytest.raises(InvalidRequest, match="sampling is a list of Stages") as caught:
+            client.chat("hello", sampling=mistaken)
+        assert "sampling=[glmd.Stage('mirostat')]" in caught.value.hint
     with pytest.raises(NotFound):
         client.sessions.get("nothing")
     with pytest.raises(NotFound):
