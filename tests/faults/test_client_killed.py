@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from support.client_process import ClientProcess
 from support.daemons import Launch
+from support.engine_processes import until
 from support.peer import Peer, endless, question, tokens
 
 from glmd.facts import DaemonFacts
@@ -88,7 +89,8 @@ def test_many_killed_clients_leave_nothing(shared_daemon: DaemonFacts) -> None:
             for client in clients:
                 client.__exit__(None, None, None)
         idle(watcher)
-        assert descriptors() <= before + 2
+        # What looks plugins over ends by itself some time, and takes its own with it.
+        until(descriptors, lambda now: now <= before)
 
 
 def test_others_stream_on(shared_daemon: DaemonFacts) -> None:
