@@ -41,7 +41,8 @@ def main(fd: int, page: int) -> None:
         return
     outbox.put(_ready(load, loaded))
     outbox.flush()
-    Loop(loaded.backend, inbox, outbox, Plugins(Breadcrumb(page), load.plugin_memory)).run()
+    plugins = Plugins(Breadcrumb(page), load.plugin_memory)
+    Loop(loaded.backend, inbox, outbox, plugins, loaded.estimates).run()
     del loaded  # chips are closed before the process ends
 
 

@@ -92,7 +92,7 @@ def _step(model: _engine.Backend, source: Source, sampler: str, chain: list[Stag
     last = _submit(BATCH, chain, [STOP], {sampler: 1})
     inbox.put(last)
     clock = _Clock(inbox, last)
-    Loop(model, inbox, clock, plugins).run()
+    Loop(model, inbox, clock, plugins, {}).run()
     if clock.failure is not None:
         raise EngineFailed(
             clock.failure.message, code=Code.PLUGIN_ERROR, plugin=clock.failure.plugin

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from glmd.bmodel.estimates import read_estimates
 from glmd.bmodel.features import Features, read_features
 from glmd.bmodel.reader import read_bmodel
 from glmd.daemon.engine.loaded import Loaded
@@ -53,6 +54,7 @@ def load_bmodel(load: Load, progress: Progress) -> Loaded:
         nbytes=bmodel.nbytes,
         kv_bytes=0,
         seconds=time.monotonic() - started,
+        estimates=read_estimates(Path(load.model)),
     )
 
 

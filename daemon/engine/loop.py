@@ -6,6 +6,7 @@ import time
 from collections import deque
 from functools import partial
 
+from glmd.bmodel.estimates import Estimates
 from glmd.daemon.engine.check import check
 from glmd.daemon.engine.chips import chip_facts
 from glmd.daemon.engine.faults import failed
@@ -26,12 +27,12 @@ from glmd.daemon.engine.messages import (
     Vocabulary,
 )
 from glmd.daemon.engine.outbox import Outbox
-from glmd.daemon.engine.pace import Pace
 from glmd.daemon.engine.plugins import Plugins
 from glmd.daemon.engine.sampling import Chain, logprob
-from glmd.daemon.engine.scheduler import Call, Work, plan, reusable
+from glmd.daemon.engine.scheduler import scheduler
 from glmd.daemon.engine.sequence import Request, Sequence
 from glmd.daemon.engine.slots import Slots
+from glmd.daemon.engine.work import Call, Work
 from glmd.daemon.native._engine import (
     Backend,
     EngineError,
@@ -48,9 +49,16 @@ REPORT_INTERVAL = 1.0
 
 class Loop:
     """Serves requests on one backend until it is told to stop. Runs in the main thread, which
-    alone calls the backend."""
+    alone calls the backend. `estimates`: what steps are expected to take, as far as is known."""
 
-    def __init__(self, backend: Backend, inbox: Inbox, outbox: Outbox, plugins: Plugins) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        inbox: Inbox,
+        outbox: Outbox,
+        plugins: Plugins,
+        estimates: Estimates,
+    ) -> None:
         self._backend = backend
         self._can = backend.capabilities
         self._context = backend.info.max_seq
@@ -59,7 +67,7 @@ class Loop:
         self._outbox = outbox
         self._plugins = plugins
         self._slots = Slots(self._can.slots)
-        self._pace = Pace()
+        self._scheduler = scheduler(self._can, estimates)
         self._requests: dict[int, Request] = {}
         self._waiting: deque[Sequence] = deque()
         self._running: list[Sequence] = []
@@ -135,7 +143,7 @@ class Loop:
                 continue
             if any(other.slot and other.prefilling for other in request.sequences):
                 continue
-            keep = partial(reusable, self._can, sequence.prompt_length)
+            keep = partial(self._scheduler.reusable, self._running, sequence.prompt_length)
             place = self._slots.take(request.prompt, keep if request.scores is None else _nothing)
             if place is None:
                 return
@@ -143,6 +151,8 @@ class Loop:
             try:
                 if place.source is not slot:
                     self._backend.copy_prefix(place.source.index, slot.index, place.cached)
+                else:
+                    self._backend.truncate(slot.index, place.cached)
             except EngineError as error:
                 self._slots.give_back(slot)
                 slot.clear()
@@ -160,8 +170,7 @@ class Loop:
 
     def _step(self) -> None:
         self._steps += 1
-        chunk = self._pace.chunk(shared=any(not s.prefilling for s in self._running))
-        for call in plan(self._can, self._running, chunk):
+        for call in self._scheduler.plan(self._running):
             self._forward(call)
             if self._tokens or self._outbox.silence > REPORT_INTERVAL:
                 self._outbox.put(Step(self._tokens))
@@ -187,8 +196,7 @@ class Loop:
             return
         finally:
             self._inbox.end()
-        prompt_tokens = sum(work.n for work in call if work.sequence.prefilling)
-        self._pace.measured(prompt_tokens, time.monotonic() - start)
+        self._scheduler.measured(call, time.monotonic() - start)
         following = iter(results)
         for work in call:
             mine = [next(following) for _ in range(work.n if work.sequence.scored else 1)]

@@ -68,7 +68,7 @@ def serve(model: Path) -> Iterator[Callable[..., list[AnyEvent]]]:
         backend = load_backend(load, lambda done, total: None).backend
         inbox = Inbox(CancelFlag())
         plugins = Plugins(Breadcrumb.create(), 0)
-        loop = Loop(Faulty(backend, fault), inbox, Outbox(theirs), plugins)  # type: ignore[arg-type]
+        loop = Loop(Faulty(backend, fault), inbox, Outbox(theirs), plugins, {})  # type: ignore[arg-type]
         thread = threading.Thread(target=loop.run)
         thread.start()
         decoder = transport.events()

@@ -63,7 +63,7 @@ def test_conversations_in_turns_answer_like_each_alone(
 
     def requests(first: int) -> list:
         return [
-            submit(first + i, prompt(6 + i, seed=i), 10, stages=stages, seed=i) for i in range(3)
+            submit(first + i, prompt(15 + i, seed=i), 10, stages=stages, seed=i) for i in range(3)
         ]
 
     first = {"top_k": 100, "penalties": 200, "temperature": 300}[stages[0].name]
@@ -76,9 +76,9 @@ def test_conversations_in_turns_answer_like_each_alone(
 def test_the_next_turn_finds_the_last_one_in_the_cache(child: EngineChild) -> None:
     tokens = prompt(8, seed=5)
     answer = child.run(submit(501, tokens, 4, stages=GREEDY))[501, 0]
-    following = [*tokens, *answer, 7, 8, 9]
+    following = [*tokens, *answer]
     again = child.run(submit(502, following, 4, stages=GREEDY))[502, 0]
-    # The last token of an answer is never computed.
+    # The last token of an answer is never computed. A step for it is cheaper than all positions.
     assert child.cached(502) == len(tokens) + len(answer) - 1
     with child_on(build_bmodel(TINY, Form(rows=True)), slots=1) as fresh:
         fresh.ready()
