@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence as Seq
 
 from glmd.bmodel.estimates import Estimates, Kind
-from glmd.daemon.engine.cover import Costs, cheapest
+from glmd.daemon.engine.cover import Costs, Way, cheapest, cheapest_behind
 from glmd.daemon.engine.pace import SHARED_SECONDS
 from glmd.daemon.engine.sequence import Sequence
 from glmd.daemon.engine.step_model import StepModel
@@ -69,14 +69,16 @@ class Nets:
             return 1  # the logits of each token are wanted
         return self._cover(sequence.computed, sequence.prompt_left, streams)[1]
 
-    def _cover(self, computed: int, left: int, streams: int) -> tuple[float, int]:
+    def _cover(self, computed: int, left: int, streams: int) -> Way:
         """What `left` tokens of a prompt cost behind `computed` others, and how many to compute
         first. The cost is the time that all wait for it together: the prompt for each piece and
         for the steps of the streams between them, and every stream for each piece."""
         step, wider = self._decode(streams), self._decode(streams + 1)
+        single = wider + streams * (wider - step)
         later = self._pieces("chunk", streams, step)
-        first = later if computed else self._pieces("prefill", streams, step)
-        return cheapest(first, later, wider + streams * (wider - step), left)
+        if computed:
+            return cheapest_behind(later, single, left)
+        return cheapest(self._pieces("prefill", streams, step), later, single, left)
 
     def _pieces(self, kind: Kind, streams: int, step: float) -> Costs:
         """The nets that may be used and their costs. While others stream, only those that keep
@@ -87,16 +89,11 @@ class Nets:
         return tuple((n, step + (1 + streams) * seconds) for n, seconds in fitting)
 
     def _decode(self, rows: int) -> float:
-        return cheapest(*self._widths, math.inf, rows)[0]
+        return cheapest_behind(self._model.costs("decode"), math.inf, rows)[0]
 
     def _batches(self, rows: list[Sequence]) -> Iterator[list[Sequence]]:
         start = 0
         while start < len(rows):
-            _, n = cheapest(*self._widths, math.inf, len(rows) - start)
+            _, n = cheapest_behind(self._model.costs("decode"), math.inf, len(rows) - start)
             yield rows[start : start + n]
             start += n
-
-    @property
-    def _widths(self) -> tuple[Costs, Costs]:
-        costs = self._model.costs("decode")
-        return costs, costs

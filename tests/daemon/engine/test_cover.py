@@ -7,7 +7,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glmd.daemon.engine.cover import Costs, cheapest
+from glmd.daemon.engine.cover import Costs, cheapest, cheapest_behind
 
 prices = st.one_of(st.integers(1, 20).map(float), st.floats(0.01, 100.0))
 
@@ -34,6 +34,15 @@ def tried(first: Costs, later: Costs, single: float, n: int) -> float:
 def test_no_way_is_cheaper(first: Costs, later: Costs, single: float, n: int) -> None:
     found, expected = cheapest(first, later, single, n)[0], tried(first, later, single, n)
     assert found == expected or math.isclose(found, expected, rel_tol=1e-9)
+
+
+@given(costs(), prices, st.integers(1, 60))
+def test_behind_others_a_first_piece_is_one_of_many(lengths: Costs, single: float, n: int) -> None:
+    cost, piece = cheapest_behind(lengths, single, n)
+    assert math.isclose(cheapest(lengths, lengths, single, n)[0], cost, rel_tol=1e-9)
+    rest = cheapest_behind(lengths, single, n - piece)[0]
+    paid = min([price for length, price in lengths if length >= piece] + [single] * (piece == 1))
+    assert math.isclose(paid + rest, cost, rel_tol=1e-9)
 
 
 @given(costs(), costs(), prices, st.integers(1, 60))
