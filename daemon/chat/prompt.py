@@ -121,5 +121,6 @@ def _overflow(tokens: int, context: int, drop: bool) -> ContextOverflow:
         )
     return ContextOverflow(
         f"The prompt has {tokens} tokens and the context holds {context}.",
-        hint='Shorten it, begin a new conversation, or ask with overflow="drop_oldest".',
+        hint="Shorten it, begin a new conversation, or have the oldest turns left out (overflow: "
+        "drop_oldest).",
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
+from glmd.frontends.cli.overflow import Overflow
 from glmd.frontends.python_api import ChatResult, Client, Stream
 from glmd.wire.replies import Progress, StoredMessage
 
@@ -18,7 +19,7 @@ class Opened(NamedTuple):
 
 class Conversation:
     """`sampling`: keyword arguments of Client.stream. `system`: instructions a session begins with.
-    `session`: None until something is said."""
+    `session`: None until something is said. `overflow`: for all its questions."""
 
     def __init__(
         self,
@@ -26,13 +27,13 @@ class Conversation:
         sampling: dict[str, Any],
         *,
         system: str | None,
-        overflow: Literal["error", "drop_oldest"],
+        overflow: Overflow,
     ) -> None:
         self.client = client
         self.sampling = sampling
         self.system = system
         self.session: str | None = None
-        self._overflow = overflow
+        self.overflow = overflow
         self._leaf: str | None = None  # where the conversation goes on
         self._asked: str | None = None  # what was last said
         self._question: str | None = None  # the message that holds it
@@ -92,7 +93,7 @@ class Conversation:
             turns,
             session=self.session,
             parent=parent,
-            overflow=self._overflow,
+            overflow=self.overflow,
             on_progress=on_progress,
             **self.sampling,
         )

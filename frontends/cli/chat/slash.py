@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 
@@ -56,6 +56,8 @@ def _set(conversation: Conversation, argument: str) -> None:
         several = setting.repeated and setting.name != "stop"
         words = shlex.split(value) if several else [value.strip()]
         values = [setting.type.convert(word, None, None) for word in words]
+        if setting.name == "sampling":
+            _check_samplers(conversation, values)
     except click.BadParameter as error:
         note(f"{word(setting)}: {error.message}")
         return
@@ -70,6 +72,16 @@ def _set(conversation: Conversation, argument: str) -> None:
         return
     conversation.sampling = wanted
     note(f"{word(setting)} = {shown(setting, conversation.sampling[setting.name])}")
+
+
+def _check_samplers(conversation: Conversation, stages: list[dict[str, Any]]) -> None:
+    """Raises ValueError for one that the daemon does not have."""
+    there = [stage.name for stage in conversation.client.plugins().stages]
+    for stage in stages:
+        if stage["name"] not in there:
+            raise ValueError(
+                f"there is no sampler {stage['name']!r}. There are: {', '.join(there)}"
+            )
 
 
 def _show(conversation: Conversation, argument: str) -> None:

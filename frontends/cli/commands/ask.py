@@ -10,6 +10,7 @@ import click
 
 from glmd.frontends.cli.app import EXIT_INTERRUPTED, EXIT_OK
 from glmd.frontends.cli.options import Daemon, daemon_options, json_option
+from glmd.frontends.cli.overflow import Overflow, advised, overflow_option
 from glmd.frontends.cli.sampling import sampling_options
 
 
@@ -17,13 +18,7 @@ from glmd.frontends.cli.sampling import sampling_options
 @click.argument("prompt", nargs=-1)
 @click.option("--system", metavar="TEXT", help="Instructions before the question.")
 @click.option("--session", metavar="ID", help="Go on in a session: see `glmd sessions`.")
-@click.option(
-    "--overflow",
-    type=click.Choice(["error", "drop_oldest"]),
-    metavar="error|drop_oldest",
-    default="error",
-    help="What to do when the conversation does not fit the context.",
-)
+@overflow_option("error")
 @json_option
 @sampling_options
 @daemon_options
@@ -31,7 +26,7 @@ def command(
     prompt: tuple[str, ...],
     system: str | None,
     session: str | None,
-    overflow: Any,
+    overflow: Overflow,
     as_json: bool,
     sampling: dict[str, Any],
     daemon: Daemon,
@@ -56,6 +51,7 @@ def command(
 
     view = AnswerView()
     with (
+        advised(overflow),
         daemon.client() as client,
         client.stream(
             turns, session=session, overflow=overflow, on_progress=view.on_progress, **sampling

@@ -7,32 +7,27 @@ from typing import Any
 import click
 
 from glmd.frontends.cli.options import Daemon, daemon_options
+from glmd.frontends.cli.overflow import Overflow, overflow_option
 from glmd.frontends.cli.sampling import sampling_options
 
 
 @click.command("chat")
 @click.option("--system", metavar="TEXT", help="Instructions before the conversation.")
 @click.option("--session", metavar="ID", help="Go on in a session: see `glmd sessions`.")
-@click.option(
-    "--overflow",
-    type=click.Choice(["error", "drop_oldest"]),
-    metavar="error|drop_oldest",
-    default="drop_oldest",
-    show_default=True,
-    help="What to do when the conversation does not fit the context.",
-)
+@overflow_option("drop_oldest")
 @sampling_options
 @daemon_options
 def command(
     system: str | None,
     session: str | None,
-    overflow: Any,
+    overflow: Overflow,
     sampling: dict[str, Any],
     daemon: Daemon,
 ) -> int:
     """Talk to the model. /help lists what can be said beside questions.
 
-    Without a terminal each line of stdin is a question.
+    Without a terminal each line of stdin is a question, and the exit code is that of the first one
+    that was refused.
     """
     import sys
 

@@ -305,3 +305,4 @@ def test_a_question_that_does_not_fit(shared_daemon: DaemonFacts, overflow: str)
     done = call("ask", "--overflow", overflow, stdin="word " * 4000)
     assert (done.returncode, done.stdout) == (1, "")
     assert "tokens" in done.stderr
+    assert ("--overflow drop_oldest" in done.stderr) == (overflow == "error")

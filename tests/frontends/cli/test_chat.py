@@ -8,10 +8,15 @@ from pathlib import Path
 import msgspec
 import pytest
 from support.cli import ALT_ENTER, CTRL_C, CTRL_D, ENTER, PROMPT, Terminal, call
+from support.daemons import Homes
 from support.scripted_daemon import ScriptedDaemon, accepted, done, text
 
+from glmd import control
 from glmd.chat import Message
+from glmd.errors import ConnectionFailed
 from glmd.facts import DaemonFacts
+from glmd.frontends.cli.chat.conversation import Conversation
+from glmd.frontends.cli.chat.loop import talk
 from glmd.frontends.python_api import Client
 from glmd.wire.replies import Accepted, Failure, Session, SessionInfo, StatusReply, StoredMessage
 from glmd.wire.requests import AnyRequest, Cancel, Chat, SessionNew, Status
@@ -54,10 +59,25 @@ def test_words_that_begin_anew(client: Client) -> None:
     assert len(client.sessions.list(limit=500)) == before + 5
 
 
-def test_an_error_ends_a_piped_conversation(shared_daemon: DaemonFacts) -> None:
-    told = call("chat", "--overflow", "error", stdin="word " * 4000 + "\n你好\n")
-    assert (told.returncode, told.stdout) == (1, "")
-    assert told.stderr
+def test_a_piped_conversation_goes_on_behind_what_is_refused(client: Client) -> None:
+    long = "word " * 4000
+    told = call("chat", *GREEDY, "--overflow", "error", stdin=f"{long}\n你好\n")
+    assert told.returncode == 1
+    assert told.stdout == client.chat("你好", preset="greedy").text + "\n"
+    assert "--overflow drop_oldest" in told.stderr
+
+
+def test_a_piped_conversation_ends_with_its_daemon(homes: Homes) -> None:
+    homes.start()
+
+    def lines() -> Iterator[str]:
+        yield "/show"
+        control.stop_daemon("default")
+        yield "你好"
+        pytest.fail("it went on")
+
+    with Client() as client, pytest.raises(ConnectionFailed):
+        talk(Conversation(client, {}, system=None, overflow="error"), lines(), patient=False)
 
 
 def test_settings_change_and_are_shown(shared_daemon: DaemonFacts) -> None:
@@ -68,6 +88,7 @@ def test_settings_change_and_are_shown(shared_daemon: DaemonFacts) -> None:
         "/set colour red",
         "/set stop the end",
         "/set logit-bias 5:-1 6:1",
+        "/set sampler nosuch",
         "/show",
         "/set temperature",
         "/show",
@@ -83,6 +104,8 @@ def test_settings_change_and_are_shown(shared_daemon: DaemonFacts) -> None:
     assert lines[3].startswith("There is no setting 'colour'. There are: generation-mode, ")
     assert lines[4] == "stop = ['the end']"
     assert lines[5] == "logit-bias = {5: -1.0, 6: 1.0}"
+    assert lines[6].startswith("sampler: there is no sampler 'nosuch'. There are: logit_bias, ")
+    assert not any(line.startswith("sampler ") for line in lines)
     assert [line for line in lines if line.startswith("temperature ")] == [
         "temperature = 0.3",
         "temperature  0.3",

@@ -33,6 +33,12 @@ def test_version() -> None:
     assert json.loads(run("version", "--json").stdout)["glmd"] == glmd.__version__
 
 
+def test_the_help_of_compiling_a_checkpoint() -> None:
+    code, stdout, stderr = call("compile", "X", "--help")
+    assert (code, stderr) == (0, "")
+    assert stdout.startswith("Usage: glmd compile [OPTIONS] CHECKPOINT\n")
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help(command: str) -> None:
     code, stdout, stderr = call(command, "--help")

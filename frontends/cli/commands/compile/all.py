@@ -10,7 +10,15 @@ from glmd.frontends.cli.compiling import Compiling, compile_options, pipeline
 from glmd.frontends.cli.load_bar import LoadBar
 
 
-@click.command("all")
+class _Nameless(click.Command):
+    """It is run without being named, and has no name in its usage."""
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        pieces = " ".join(self.collect_usage_pieces(ctx))
+        formatter.write_usage(ctx.command_path.strip(), pieces)
+
+
+@click.command("all", cls=_Nameless)
 @compile_options
 @click.option(
     "--target",
