@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 NATIVE := $(shell find daemon/native -name '*.cpp' -o -name '*.h' -o -name CMakeLists.txt)
 CXX_FILES = $(filter %.cpp %.h,$(NATIVE))
 
-.PHONY: help build setup demo demo-bm1684x test lint format typecheck test-native test-aarch64 aarch64-python wheel-aarch64 test-python test-pythons fuzz bench bmodels clean
+.PHONY: help build setup demo demo-bm1684x test lint format typecheck test-native test-sanitizers test-aarch64 aarch64-python wheel-aarch64 test-python test-pythons fuzz bench bmodels clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -15,6 +15,7 @@ help: ## list the targets
 
 $(VENV)/.tools:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "glmd needs Python 3.10 or newer")'
+	@echo "Installing the build tools into $(VENV)."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --upgrade pip
 	$(BIN)/pip install -q 'scikit-build-core>=0.10' 'pybind11>=3.0' cmake ninja
@@ -22,6 +23,7 @@ $(VENV)/.tools:
 
 # Editable and without build isolation, so that a change in C++ rebuilds only what it touches.
 $(VENV)/.built: $(VENV)/.tools pyproject.toml $(NATIVE)
+	@echo "Compiling the engine and installing glmd into $(VENV): one to three minutes the first time."
 	$(BIN)/pip install -q --no-build-isolation -e .
 	@touch $@
 
@@ -62,6 +64,14 @@ test-native: setup ## the C++ tests
 	$(BIN)/cmake -S daemon/native -B build/native -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DGLMD_TESTS=ON
 	$(BIN)/cmake --build build/native
 	$(BIN)/ctest --test-dir build/native --output-on-failure
+
+test-sanitizers: setup ## the C++ tests with the address, undefined-behaviour and thread sanitizers
+	@for kinds in address,undefined thread; do \
+	  folder=build/sanitize-$${kinds%,*}; \
+	  $(BIN)/cmake -S daemon/native -B $$folder -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DGLMD_TESTS=ON -DGLMD_SANITIZE=$$kinds && \
+	  $(BIN)/cmake --build $$folder && \
+	  $(BIN)/ctest --test-dir $$folder --output-on-failure || exit 1; \
+	done
 
 test-aarch64: setup ## the C++ tests for the SoC boxes, cross-compiled and run under qemu-user
 	$(BIN)/cmake -S daemon/native -B build/aarch64 -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DGLMD_TESTS=ON -DCMAKE_TOOLCHAIN_FILE=cmake/aarch64-linux-gnu.cmake

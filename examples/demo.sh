@@ -8,8 +8,10 @@ home=$(mktemp -d)
 export GLMD_RUNTIME_DIR=$home/run GLMD_DATA_DIR=$home/data GLMD_CONFIG=$home/config
 trap 'glmd stop --now >/dev/null 2>&1 || true; rm -rf "$home"' EXIT
 
+bold='' plain=''
+if [ -t 1 ]; then bold=$'\033[1m' plain=$'\033[0m'; fi
 shown() {
-    printf '\n\033[1m$ %s\033[0m\n' "$*"
+    printf '\n%s$ %s%s\n' "$bold" "$*" "$plain"
     "$@"
 }
 

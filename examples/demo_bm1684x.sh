@@ -11,8 +11,10 @@ export TPUC_ROOT GLMD_RUNTIME_DIR=$home/run GLMD_DATA_DIR=$home/data GLMD_CONFIG
 out=build/demo-bm1684x
 trap 'glmd stop --now >/dev/null 2>&1 || true; rm -rf "$home"' EXIT
 
+bold='' plain=''
+if [ -t 1 ]; then bold=$'\033[1m' plain=$'\033[0m'; fi
 shown() {
-    printf '\n\033[1m$ %s\033[0m\n' "$*"
+    printf '\n%s$ %s%s\n' "$bold" "$*" "$plain"
     "$@"
 }
 

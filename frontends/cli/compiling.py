@@ -139,4 +139,8 @@ def pipeline(
         if differ := workspace.claim(identity(checkpoint, compiling.build, toolchain)):
             note(f"Begins anew in {workspace.folder}: made before with other {', '.join(differ)}.")
         jobs = compiling.jobs or default_jobs()
-        yield Pipeline(checkpoint, compiling.build, workspace, bar, jobs)
+        try:
+            yield Pipeline(checkpoint, compiling.build, workspace, bar, jobs)
+        except KeyboardInterrupt:
+            note("Stopped. What is done stays done: the same command goes on from here.")
+            raise

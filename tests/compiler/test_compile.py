@@ -90,7 +90,9 @@ def test_who_ends_a_compile_ends_its_tools(
 ) -> None:
     command = [*cli.GLMD, "compile", *compile_words(toy, tmp_path)]
     logs = tmp_path / "toy_f16_1dev" / "nets"
-    with subprocess.Popen(command, start_new_session=True) as compiling:
+    with subprocess.Popen(
+        command, start_new_session=True, stderr=subprocess.PIPE, text=True
+    ) as compiling:
         watched = psutil.Process(compiling.pid)
         tools: list[psutil.Process] = []
         while not tools:
@@ -99,7 +101,10 @@ def test_who_ends_a_compile_ends_its_tools(
             if list(logs.glob("*/log")):
                 tools = watched.children(recursive=True)
         compiling.send_signal(number)
-        assert compiling.wait(60) == code
+        _, told = compiling.communicate(timeout=60)
+        assert compiling.returncode == code
+    if number is signal.SIGINT:
+        assert "the same command goes on from here" in told
     _, alive = psutil.wait_procs(tools, timeout=10)
     assert alive == []
 

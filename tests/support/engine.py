@@ -32,6 +32,8 @@ from glmd.daemon.plugins.breadcrumb import Breadcrumb
 from glmd.wire.sampling import Stage
 
 GREEDY = [Stage("top_k", {"k": 1})]
+PATIENCE = 240.0  # seconds for an event: the simulator is slow, and machines are busy
+
 RANDOM = [Stage("top_p", {"p": 0.95}), Stage("temperature", {"temperature": 1.0})]
 
 E = TypeVar("E", bound=AnyEvent)
@@ -71,7 +73,7 @@ class EngineChild:
         )
         theirs.close()
         page.close()
-        ours.settimeout(30)
+        ours.settimeout(PATIENCE)
         self.socket = ours
         self.events: list[AnyEvent] = []
         self._decoder = transport.events()
