@@ -10,10 +10,7 @@ from collections.abc import Sequence as Seq
 
 from glmd.daemon.engine.pace import Pace
 from glmd.daemon.engine.sequence import Sequence
-from glmd.daemon.engine.work import Call, Work
-
-# Prompt tokens whose logits are wanted, in one step: each takes a row of float32 [vocab].
-MAX_SCORED = 32
+from glmd.daemon.engine.work import MAX_SCORED, Call, Work
 
 
 class Mixed:

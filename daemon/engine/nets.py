@@ -15,8 +15,8 @@ from glmd.daemon.engine.cover import Costs, Way, cheapest, cheapest_behind
 from glmd.daemon.engine.pace import SHARED_SECONDS
 from glmd.daemon.engine.sequence import Sequence
 from glmd.daemon.engine.step_model import StepModel
-from glmd.daemon.engine.work import Call, Work
-from glmd.daemon.native._engine import Capabilities
+from glmd.daemon.engine.work import MAX_SCORED, Call, Work
+from glmd.daemon.native._engine import Capabilities, Prefill
 
 # While others stream, a piece may take as long as so many of their steps, or what is left of
 # SHARED_SECONDS if that is more. A piece is a launch of its own and reads all weights, so it never
@@ -28,6 +28,8 @@ class Nets:
     """`estimates`: seconds of whole steps, of as many nets as are known."""
 
     def __init__(self, can: Capabilities, estimates: Estimates) -> None:
+        # Each is a span of its own. What only prefills from position 0 takes one in a call.
+        self._most_scored = MAX_SCORED if can.prefill is Prefill.chunks else 1
         self._model = StepModel(
             {
                 "prefill": can.prefill_lengths,
@@ -65,9 +67,8 @@ class Nets:
 
     def _piece(self, sequence: Sequence, streams: int) -> int:
         """Tokens of its prompt to compute next; 1: as a row among those that decode."""
-        if sequence.scored:
-            return 1  # the logits of each token are wanted
-        return self._cover(sequence.computed, sequence.prompt_left, streams)[1]
+        _, n = self._cover(sequence.computed, sequence.prompt_left, streams)
+        return min(n, self._most_scored) if sequence.scored else n
 
     def _cover(self, computed: int, left: int, streams: int) -> Way:
         """What `left` tokens of a prompt cost behind `computed` others, and how many to compute

@@ -7,6 +7,9 @@ from typing import NamedTuple, Protocol
 
 from glmd.daemon.engine.sequence import Sequence
 
+# Prompt tokens whose logits are wanted, in one step: each takes a row of float32 [vocab].
+MAX_SCORED = 32
+
 
 class Work(NamedTuple):
     """The next `n` known tokens of a sequence."""

@@ -11,7 +11,16 @@ from support.abilities import Can
 from glmd.bmodel.estimates import Estimates, Kind
 from glmd.daemon.engine.inbox import Inbox
 from glmd.daemon.engine.loop import Loop
-from glmd.daemon.engine.messages import Event, Failed, Prefilled, Step, Stop, Submit
+from glmd.daemon.engine.messages import (
+    Event,
+    Failed,
+    Logprob,
+    Prefilled,
+    PromptLogprobs,
+    Step,
+    Stop,
+    Submit,
+)
 from glmd.daemon.engine.outbox import Outbox
 from glmd.daemon.engine.plugins import Plugins
 from glmd.daemon.native._engine import Backend, CancelFlag, EngineError, Result, Span
@@ -51,22 +60,30 @@ class Compiled:
         return self.clock
 
     def forward(self, spans: Seq[Span], cancel: CancelFlag) -> list[Result]:
-        for span in spans:
-            if span.pos != self._backend.length(span.slot):
-                raise EngineError(f"position {span.pos} is not where slot {span.slot} ends")
-        kind, length = self._net(spans)
+        tokens = self._tokens(spans)
+        kind, length = self._net(tokens, spans[0].pos)
         self.clock += self._seconds[kind, length]
-        self.runs.append(Run(kind, length, tuple(span.slot for span in spans), self.clock))
+        self.runs.append(Run(kind, length, tuple(tokens), self.clock))
         return self._backend.forward(spans, cancel)
 
-    def _net(self, spans: Seq[Span]) -> tuple[Kind, int]:
-        counts = [len(span.tokens) for span in spans]
-        if counts == [1] * len({span.slot for span in spans}):
-            kind, n = "decode", len(spans)
-        elif len(spans) == 1:
-            kind, n = ("chunk" if spans[0].pos else "prefill"), counts[0]
+    def _tokens(self, spans: Seq[Span]) -> dict[int, int]:
+        """How many each slot is given, behind what it has."""
+        tokens: dict[int, int] = {}
+        for span in spans:
+            end = self._backend.length(span.slot) + tokens.setdefault(span.slot, 0)
+            if span.pos != end:
+                raise EngineError(f"slot {span.slot} ends at {end}, not {span.pos}")
+            tokens[span.slot] += len(span.tokens)
+        return tokens
+
+    def _net(self, tokens: dict[int, int], position: int) -> tuple[Kind, int]:
+        counts = list(tokens.values())
+        if set(counts) == {1}:
+            kind, n = "decode", len(counts)
+        elif len(counts) == 1:
+            kind, n = ("chunk" if position else "prefill"), counts[0]
         else:
-            raise EngineError(f"no net takes spans of {counts} tokens")
+            raise EngineError(f"no net takes {counts} tokens")
         for length in self._lengths[kind]:
             if length >= n:
                 return kind, length
@@ -86,6 +103,7 @@ class Script(Outbox):
         self.tokens: dict[int, list[int]] = {}
         self.times: dict[int, list[float]] = {}
         self.cached: dict[int, int] = {}
+        self.scores: dict[int, list[Logprob]] = {}
         self.failures: list[Failed] = []
         self._go_on()
 
@@ -99,6 +117,8 @@ class Script(Outbox):
             self._unfinished -= 1
         elif isinstance(event, Prefilled):
             self.cached[event.id] = event.cached
+        elif isinstance(event, PromptLogprobs):
+            self.scores[event.id] = event.items
         for token in event.tokens if isinstance(event, Step) else []:
             self._given += 1
             self.tokens.setdefault(token.id, []).append(token.token)

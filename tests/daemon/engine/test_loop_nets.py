@@ -80,6 +80,21 @@ def test_no_split_changes_an_answer(
     assert told.tokens == serve(alone, script, {}).tokens
 
 
+@pytest.mark.parametrize("can", [SEED, SERVE], ids=["seed", "serve"])
+def test_log_probabilities_of_a_prompt_beside_streams(play: Play, cpu: Backend, can: Can) -> None:
+    script = [
+        (0, submit(1, prompt(10), 90)),
+        (3, submit(2, prompt(70, seed=2), 3, prompt_logprobs=True, logprobs=2)),
+    ]
+    seconds = SEED_SECONDS if can is SEED else SERVE_SECONDS
+    device, told = play(script, can, seconds, seconds)
+    whole = serve(cpu, script, {})
+    assert told.tokens == whole.tokens
+    assert told.scores == whole.scores
+    assert len(told.scores[2]) == 69
+    assert any(run.kind == "chunk" for run in device.runs) == (can is SERVE)
+
+
 def test_streams_get_a_token_between_two_pieces(play: Play) -> None:
     streams = [(0, submit(id, prompt(10, seed=id), 60)) for id in (1, 2, 3)]
     device, told = play([*streams, (30, submit(4, prompt(1500, seed=4), 2))])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from support.sequences import carry_out, decoding, fed, sequence
 
-from glmd.daemon.engine.mixed import MAX_SCORED, Mixed, shares
+from glmd.daemon.engine.mixed import Mixed, shares
 from glmd.daemon.engine.pace import FIRST_CHUNK
+from glmd.daemon.engine.work import MAX_SCORED
 
 
 def test_no_stream_waits_longer_than_one_chunk() -> None:

@@ -13,6 +13,7 @@ from glmd.bmodel.estimates import Estimates, Kind
 from glmd.daemon.engine.nets import PIECE_STEPS, Nets
 from glmd.daemon.engine.pace import SHARED_SECONDS
 from glmd.daemon.engine.sequence import Sequence
+from glmd.daemon.engine.work import MAX_SCORED
 from glmd.daemon.native._engine import Prefill
 
 
@@ -179,7 +180,12 @@ def test_what_is_kept_follows_the_device() -> None:
     assert nets.reusable([], 400, 396) == 0
 
 
-def test_tokens_whose_logits_are_wanted_come_one_by_one() -> None:
-    for nets in (seed(), serve()):
-        ((work,),) = nets.plan([sequence(1000, scored=True)])
-        assert work.n == 1
+def test_tokens_whose_logits_are_wanted_come_one_by_one_where_nets_have_one_answer() -> None:
+    ((work,),) = seed().plan([sequence(1000, scored=True)])
+    assert work.n == 1
+
+
+def test_else_their_number_in_a_step_is_bounded() -> None:
+    took = pieces(serve(), sequence(200, scored=True))
+    assert sum(took) == 200
+    assert max(took) == MAX_SCORED
