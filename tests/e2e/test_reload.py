@@ -14,7 +14,7 @@ import pytest
 from support.checkpoints import write_checkpoint
 from support.crowd import Crowd
 from support.daemons import Homes
-from support.engine_processes import until
+from support.engine_processes import engines, until
 from support.models import SHAPE, WIDE, context_for_one_only, model
 from support.tokenizers import trained
 
@@ -26,6 +26,10 @@ CLIENTS = 8
 RELOADS = 50
 TOKENS = 24
 MIB = 1 << 20
+
+# That the core may grow by in the last two thirds of the reloads. What its allocator keeps levels
+# out with the hundredth: 4 to 8 MiB. A plan that is kept at each of them is 20.
+GROWTH = 12 * MIB
 
 Models = dict[str, Path]
 
@@ -127,10 +131,6 @@ def reloads(models: Models) -> Iterator[Callable[[glmd.Client], bool]]:
     return itertools.islice(itertools.cycle(kinds), RELOADS)
 
 
-def engines(core: psutil.Process) -> int:
-    return sum("glmd.daemon.engine" in child.cmdline() for child in core.children())
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_fifty_reloads_under_eight_clients(
@@ -139,19 +139,21 @@ def test_fifty_reloads_under_eight_clients(
     changed, sizes = 0, []
     with glmd.Client() as operator:
         core = psutil.Process(operator.status().pid)
+        until(operator.status, lambda status: status.leaving == 0)
+        before = core.num_fds()
         with Crowd(CLIENTS, ask, answers) as crowd:
             for reload in reloads(models):
                 changed += reload(operator)
                 until(operator.status, lambda status: status.leaving == 0)
-                sizes.append((core.memory_info().rss, core.num_fds(), engines(core)))
+                sizes.append((core.memory_info().rss, engines(core)))
         status = operator.status()
+        until(core.num_fds, lambda now: now <= before)
     assert changed == RELOADS - 2 * (RELOADS // 7)
     assert set(crowd.by) == {"a", "b", "c"}
     assert status.requests_served == sum(crowd.by.values()) + 3 * CLIENTS
     settled, last = sizes[RELOADS // 3], sizes[-1]
     print(f"{sum(crowd.by.values())} answers {dict(crowd.by)}, core {settled} to {last}")
-    assert last[0] - settled[0] < 8 * MIB
-    assert last[1] <= settled[1] + 2
-    assert last[2] == settled[2] == 1
+    assert last[0] - settled[0] < GROWTH
+    assert last[1] == settled[1] == 1
     without_memory = paths.log_file().read_text().count("There is no memory for two models")
     assert without_memory == (status.model_loads - 1 if way == "in place" else 0)

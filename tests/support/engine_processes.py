@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TypeVar
 
+import psutil
+
 from glmd.wire.replies import StatusReply
 
 PATIENCE = 30.0  # seconds, for a machine that is busy with other things
@@ -22,6 +24,15 @@ def until(look: Callable[[], T], accept: Callable[[T], bool]) -> T:
         assert time.monotonic() < deadline, f"still {seen}"
         time.sleep(0.005)
     return seen
+
+
+def engines(core: psutil.Process) -> int:
+    """How many engine children there are."""
+    found = 0
+    for child in core.children():
+        with suppress(psutil.NoSuchProcess):  # what looks plugins over may end just now
+            found += "glmd.daemon.engine" in child.cmdline()
+    return found
 
 
 def engine_pid(status: Callable[[], StatusReply], replica: int = 0) -> int:
