@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from support.backends import continued, reference
 from support.bmodels import SEQ_LENGTH, TINY, Form, build_bmodel
 from support.checkpoints import Shape
-from support.simulated import Refused, Step, greedy, simulated
+from support.simulated import Refused, Step, greedy, simulated, simulator_folder
 
 from glmd.bmodel.features import read_features
 from glmd.bmodel.reader import read_bmodel
 from glmd.daemon.native._engine import SamplerChain
+
+ROOT = Path(__file__).parents[3]
 
 pytestmark = [
     pytest.mark.needs("tpu_mlir", "export"),
@@ -134,3 +140,18 @@ def test_no_vocabulary_is_made_up() -> None:
     model = build_bmodel(TINY, Form(head="token"))
     with pytest.raises(Refused, match="the tokenizer has to say"), simulated(model, slots=1):
         pass
+
+
+def test_the_bench_counts_launches_and_bytes() -> None:
+    script = ROOT / "bench" / "bm1684x" / "traffic.py"
+    model = build_bmodel(TINY, Form(rows=True))
+    command = [sys.executable, "-I", str(script), str(model), str(simulator_folder())]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=500).stdout
+    (header,) = (line.split() for line in told.splitlines() if "launches" in line)
+    (found,) = (line for line in told.splitlines() if line.startswith("token: token "))
+    token = dict(zip(header, map(float, found.split()[2:]), strict=True))
+    # Embedding, layers, head, greedy head; an id and an entry of the mask; an id.
+    assert token["launches"] == TINY.layers + 3
+    assert (token["uploads"], token["uploaded"]) == (2, 4 + 2)
+    assert (token["downloads"], token["downloaded"]) == (1, 4)
+    assert token["copies"] == 0
