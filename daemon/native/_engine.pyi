@@ -180,12 +180,14 @@ class Traffic:
     relocated: int
 
 class Bm1684xBackend(Backend):
-    """A bmodel on chips; a step is one span. `slots`, `context`: 0 for as many as there is room for
-    and as the bmodel has. `vocab`: ids of the tokenizer, needed where the bmodel gives ids only.
-    `quantisation`: what ModelInfo will say. `device_bytes`: that the file takes on each chip, 0 for
-    unknown. `libsophon`: folder of the libraries, "" to look for them; with `simulate` it has the
-    simulator too. Closes the chips when it is garbage-collected. Raises EngineError with the call
-    that failed; status 5 where a chip has no room.
+    """A bmodel on chips. A step is one span, or any spans where the nets compute rows of any
+    conversations. `slots`, `context`: 0 for as many as there is room for and as the bmodel has.
+    `vocab`: ids of the tokenizer, needed where the bmodel gives ids only. `quantisation`: what
+    ModelInfo will say. `device_bytes`: that the file takes on each chip, 0 for unknown.
+    `libsophon`: folder of the libraries, "" to look for them; with `simulate` it has the simulator
+    too. `trace`: keep what is launched until it is taken. Closes the chips when it is
+    garbage-collected. Raises EngineError with the call that failed; status 5 where a chip has no
+    room.
     """
 
     def __init__(
@@ -200,9 +202,13 @@ class Bm1684xBackend(Backend):
         device_bytes: int = 0,
         libsophon: str = "",
         simulate: bool = False,
+        trace: bool = False,
     ) -> None: ...
     @property
     def traffic(self) -> Traffic: ...
+    def take_trace(self) -> list[tuple[str, list[tuple[str, int]]]]:
+        """With `trace`: what was launched since the last call. Each step as ("decode 4", launches),
+        each launch as (net, rows of its stage)."""
 
 def sophon_stats(device: int, libsophon: str = "") -> DeviceStats:
     """What the driver says of a chip. It is opened and closed: not for one in use. Raises

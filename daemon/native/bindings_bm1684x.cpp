@@ -36,22 +36,27 @@ void bind_bm1684x(py::module_& m) {
   py::class_<Bm1684xBackend, Backend>(m, "Bm1684xBackend")
       .def(py::init([](std::string path, std::vector<int> devices, int slots, int context,
                        int vocab, std::string quantisation, std::int64_t device_bytes,
-                       std::string libsophon, bool simulate) {
+                       std::string libsophon, bool simulate, bool trace) {
              const py::gil_scoped_release release;
              return std::make_unique<Bm1684xBackend>(
                  bm1684x::Options{{std::move(libsophon), simulate},
                                   std::move(devices),
                                   std::move(path),
-                                  slots,
-                                  context,
-                                  vocab,
+                                  {slots, context, vocab},
                                   std::move(quantisation),
-                                  device_bytes});
+                                  device_bytes,
+                                  trace});
            }),
            py::arg("path"), py::kw_only(), py::arg("devices"), py::arg("slots") = 0,
            py::arg("context") = 0, py::arg("vocab") = 0, py::arg("quantisation") = "",
-           py::arg("device_bytes") = 0, py::arg("libsophon") = "", py::arg("simulate") = false)
-      .def_property_readonly("traffic", [](const Bm1684xBackend& self) { return self.traffic(); });
+           py::arg("device_bytes") = 0, py::arg("libsophon") = "", py::arg("simulate") = false,
+           py::arg("trace") = false)
+      .def_property_readonly("traffic", [](const Bm1684xBackend& self) { return self.traffic(); })
+      .def("take_trace", [](Bm1684xBackend& self) {
+        std::vector<std::pair<std::string, std::vector<std::pair<std::string, int>>>> steps;
+        for (auto& step : self.take_trace()) steps.emplace_back(step.name, step.launches);
+        return steps;
+      });
 
   m.def("sophon_stats", &sophon_stats, py::arg("device"), py::arg("libsophon") = "",
         py::call_guard<py::gil_scoped_release>());

@@ -22,12 +22,13 @@ from glmd.bmodel.layers import (
 )
 from glmd.bmodel.nets import AddrMode, Bmodel, Net, Stage, Weight
 from glmd.bmodel.quantisation import Matrix, Quantisation, guess
+from glmd.bmodel.rows import LAYER, has_row_layers, read_row_layers
 from glmd.errors import ModelError
 
 CHIP = "BM1684X"
 
 # Nets that choose a token on the device, for the host to use instead of the logits.
-HEADS = ("greedy_head", "penalty_sample_head", "sample_head")
+HEADS = ("greedy_head", "penalty_sample_head", "sample_head", "top_head")
 
 _LAYER = re.compile(r"(?:glm_)?(block|block_cache)_(\d+)")
 _EMBEDDINGS = ("embedding", "embedding_cache")
@@ -38,13 +39,15 @@ Output = Literal["logits", "token"]
 
 @dataclass(frozen=True)
 class Features:
-    """`prefill`: the lengths of prompt that the nets read at once, ascending; `seq_length`: tokens
-    that the cache holds. `hidden_layout`: of a prompt's hidden states. `kv_form`: a decode step
-    returns the new row of the cache, or the whole cache with its oldest row dropped and the new
-    one last. `width.kv_heads`: on one device. `mask_dtype` "f16" goes with added masks of 0 and
-    -10000. `output`: of lm_head. `vocab`: None where no net tells. `others`: nets of no known use.
-    `addr_mode`: of the nets that decode; `prefill_addr_mode`: of those that read a prompt.
-    `quantisation`: of the layers, `head_quantisation`: of lm_head; None where sizes do not tell.
+    """`prefill`: the lengths of prompt that the nets read at once, ascending; `chunks`: of what
+    comes behind others, () where that is read token by token; `decodes`: conversations that get
+    another token at once; `seq_length`: tokens that the cache holds. `hidden_layout`: of a prompt's
+    hidden states. `kv_form`: a decode step returns the new row of the cache, or the whole cache
+    with its oldest row dropped and the new one last. `width.kv_heads`: on one device. `mask_dtype`
+    "f16" goes with added masks of 0 and -10000. `output`: of lm_head. `vocab`: None where no net
+    tells. `others`: nets of no known use. `addr_mode`: of the nets that decode;
+    `prefill_addr_mode`: of those that read a prompt. `quantisation`: of the layers,
+    `head_quantisation`: of lm_head; None where sizes do not tell.
     """
 
     layers: int
@@ -62,6 +65,8 @@ class Features:
     prefill_addr_mode: AddrMode
     quantisation: Quantisation | None
     head_quantisation: Quantisation | None
+    chunks: tuple[int, ...] = ()
+    decodes: tuple[int, ...] = (1,)
 
 
 def read_features(bmodel: Bmodel) -> Features:
@@ -80,15 +85,51 @@ def read_features(bmodel: Bmodel) -> Features:
 def _read(bmodel: Bmodel) -> Features:
     if bmodel.chip != CHIP:
         raise Unexpected(f"it is compiled for {bmodel.chip or 'no chip'}", CHIP)
+    return _read_rows(bmodel) if has_row_layers(bmodel) else _read_blocks(bmodel)
+
+
+def _read_rows(bmodel: Bmodel) -> Features:
+    if bmodel.devices != 1:
+        raise Unexpected(f"it is compiled for {bmodel.devices} devices", "nets like these for one")
+    layers = read_row_layers(bmodel)
+    width = layers.width
+    counts = {*layers.prefills, *layers.chunks, *layers.decodes}
+    _check_embedding(bmodel, counts, width.hidden)
+    output, vocab = _lm_head(bmodel, width.hidden)
+    if output != "logits":
+        raise Unexpected("lm_head chooses a token", "one that makes logits")
+    return Features(
+        layers=layers.count,
+        seq_length=layers.seq_length,
+        prefill=layers.prefills,
+        width=width,
+        hidden_layout="[S,H]",
+        kv_form="row",
+        output=output,
+        vocab=vocab,
+        heads=tuple(name for name in HEADS if bmodel.net(name)),
+        others=_others(bmodel, LAYER),
+        devices=bmodel.devices,
+        addr_mode=layers.decode.addr_mode,
+        prefill_addr_mode=layers.prompt.addr_mode,
+        quantisation=_quantisation(layers.decode, width, bmodel.devices),
+        head_quantisation=_head_quantisation(bmodel, width.hidden, vocab),
+        chunks=layers.chunks,
+        decodes=layers.decodes,
+    )
+
+
+def _read_blocks(bmodel: Bmodel) -> Features:
     blocks, caches = _layers(bmodel)
     prefills = [read_prefill(blocks[0].name, stage.on(0)) for stage in blocks[0].stages]
     decode = read_decode(caches[0].name, _only_stage(caches[0]).on(0))
     for prefill in prefills:
         _check_width(blocks[0].name, prefill, caches[0].name, decode)
     lengths = tuple(sorted(prefill.length for prefill in prefills))
-    _check_embedding(bmodel, lengths, decode.width.hidden)
+    _check_embedding(bmodel, {1, *lengths}, decode.width.hidden)
+    if lm_head := bmodel.net(_LM_HEAD):
+        _only_stage(lm_head)
     output, vocab = _lm_head(bmodel, decode.width.hidden)
-    known = {*_EMBEDDINGS, _LM_HEAD, *HEADS}
     return Features(
         layers=len(blocks),
         seq_length=decode.rows,
@@ -99,16 +140,19 @@ def _read(bmodel: Bmodel) -> Features:
         output=output,
         vocab=vocab,
         heads=tuple(name for name in HEADS if bmodel.net(name)),
-        others=tuple(
-            net.name
-            for net in bmodel.nets
-            if net.name not in known and not _LAYER.fullmatch(net.name)
-        ),
+        others=_others(bmodel, _LAYER),
         devices=bmodel.devices,
         addr_mode=caches[0].addr_mode,
         prefill_addr_mode=blocks[0].addr_mode,
         quantisation=_quantisation(caches[0], decode.width, bmodel.devices),
         head_quantisation=_head_quantisation(bmodel, decode.width.hidden, vocab),
+    )
+
+
+def _others(bmodel: Bmodel, layer: re.Pattern[str]) -> tuple[str, ...]:
+    known = {*_EMBEDDINGS, _LM_HEAD, *HEADS}
+    return tuple(
+        net.name for net in bmodel.nets if net.name not in known and not layer.fullmatch(net.name)
     )
 
 
@@ -159,8 +203,8 @@ def _check_width(block: str, prefill: Prefill, cache: str, decode: Decode) -> No
         )
 
 
-def _check_embedding(bmodel: Bmodel, lengths: tuple[int, ...], hidden: int) -> None:
-    """That ids can be looked up for every length of prompt, and for one token."""
+def _check_embedding(bmodel: Bmodel, lengths: set[int], hidden: int) -> None:
+    """That so many ids can be looked up, for each of the lengths."""
     nets = [net for net in map(bmodel.net, _EMBEDDINGS) if net]
     found = [stage.on(0) for net in nets for stage in net.stages]
     if not found:
@@ -174,7 +218,7 @@ def _check_embedding(bmodel: Bmodel, lengths: tuple[int, ...], hidden: int) -> N
                 f"ids and {hidden} values for each",
             )
     counts = {stage.inputs[0].elements for stage in found}
-    if missing := {1, *lengths} - counts:
+    if missing := lengths - counts:
         raise Unexpected(
             f"embedding looks up {' or '.join(map(str, sorted(counts)))} ids",
             f"one that looks up {min(missing)}",
@@ -186,7 +230,7 @@ def _lm_head(bmodel: Bmodel, hidden: int) -> tuple[Output, int | None]:
     net = bmodel.net(_LM_HEAD)
     if net is None:
         raise Unexpected("it has no lm_head", "one that makes logits or a token")
-    stage = _only_stage(net).on(0)
+    stage = min((stage.on(0) for stage in net.stages), key=lambda s: s.inputs[0].elements)
     if len(stage.inputs) != 1 or stage.inputs[0].elements != hidden or not stage.outputs:
         raise Unexpected(
             f"lm_head takes {', '.join(map(str, stage.inputs))}", f"{hidden} hidden values"

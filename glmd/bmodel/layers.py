@@ -15,7 +15,7 @@ from typing import Literal
 
 from glmd.bmodel.nets import Stage, Tensor
 
-HiddenLayout = Literal["[S,1,H]", "[1,S,H]"]
+HiddenLayout = Literal["[S,1,H]", "[1,S,H]", "[S,H]"]
 KvForm = Literal["row", "shifted"]
 
 _FLOATS = ("f16", "bf16", "f32")

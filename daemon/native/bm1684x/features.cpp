@@ -3,20 +3,14 @@
 #include <algorithm>
 #include <map>
 
+#include "bm1684x/refuse.h"
+
 namespace glmd::bm1684x {
 namespace {
 
 constexpr const char* kSettings[] = {"input_ids", "top_p", "top_k", "temperature", "penalty"};
 
 using NetMap = std::map<std::string, const Net*>;
-
-[[noreturn]] void refuse(const std::string& sentence) {
-  throw Error("bmrt_get_network_info", 0, "this bmodel cannot be served: " + sentence);
-}
-
-[[noreturn]] void unexpected(const Graph& graph, const std::string& expected) {
-  refuse("it has " + graph.text() + ", and " + expected + " was expected");
-}
 
 std::string names_of(const NetMap& nets) {
   std::string names;

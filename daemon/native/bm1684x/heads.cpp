@@ -1,7 +1,8 @@
 #include "bm1684x/heads.h"
 
-#include <cmath>
 #include <string>
+
+#include "bm1684x/choice.h"
 
 namespace glmd::bm1684x {
 namespace {
@@ -51,7 +52,7 @@ void Heads::answer(const std::vector<View>& hidden, const Span& span, Result& re
   } else if (span.want == Want::logits) {
     runtime_.wait();
     runtime_.download(0, result.logits, lm_out_.front().view());
-    greatest(result.logits);
+    greatest(result.logits, model_.vocab);
   } else {
     result.token = token();
   }
@@ -71,28 +72,14 @@ std::int32_t Heads::token() {
     std::vector<float> logits(static_cast<std::size_t>(model_.vocab));
     runtime_.wait();
     runtime_.download(0, logits.data(), lm_out_.front().view());
-    return greatest(logits.data());
+    return greatest(logits.data(), model_.vocab);
   }
   if (model_.gives_logits()) {
     runtime_.launch(model_.greedy_head, {lm_out_.front().view()}, {token_.view()});
   }
   runtime_.wait();
   runtime_.download(0, &token, (model_.gives_logits() ? token_ : lm_out_.front()).view());
-  if (token < 0 || (model_.gives_logits() && token >= model_.vocab)) {
-    throw Error("forward", 0,
-                "the chip chose token id " + std::to_string(token) +
-                    ", which is none: the weights may be damaged");
-  }
-  return token;
-}
-
-std::int32_t Heads::greatest(const float* logits) const {
-  std::int32_t best = -1;
-  for (std::int32_t i = 0; i < model_.vocab; ++i) {
-    if (!std::isnan(logits[i]) && (best < 0 || logits[i] > logits[best])) best = i;
-  }
-  if (best >= 0) return best;
-  throw Error("forward", 0, "no logit is a number: the weights may be damaged");
+  return checked_id(token, model_.vocab);
 }
 
 void Heads::candidates(const HeadSettings& settings, Result& result) {

@@ -21,7 +21,6 @@ class Heads {
  private:
   void launch_lm_head(const std::vector<View>& hidden);
   std::int32_t token();
-  std::int32_t greatest(const float* logits) const;
   void candidates(const HeadSettings& settings, Result& result);
 
   Runtime& runtime_;

@@ -108,6 +108,13 @@ std::string Port::text() const {
   return type_name(type) + " [" + dims + "]";
 }
 
+int Graph::rows() const {
+  const Port& first = inputs.front();
+  const std::size_t items = first.bytes / item_bytes(first.type);
+  const int wide = first.type == sophon::kInt32 ? 1 : first.dim(-1);
+  return static_cast<int>(items) / wide;
+}
+
 std::string Graph::text() const {
   return net + " (" + joined(inputs) + ") -> (" + joined(outputs) + ")";
 }
@@ -175,6 +182,7 @@ void Runtime::launch(const Graph& graph, const std::vector<View>& inputs,
   traffic_.relocated += place_tensors(graph, graph.inputs, inputs, in);
   traffic_.relocated += place_tensors(graph, graph.outputs, outputs, out);
   ++traffic_.launches;
+  trace_.launched(graph.net, graph.rows());
   const bool launched = guarded("bmrt_launch_tensor_ex", library_.calls().bmrt_launch_tensor_ex,
                                 runtime_, graph.net.c_str(), in.data(), static_cast<int>(in.size()),
                                 out.data(), static_cast<int>(out.size()), true, false);

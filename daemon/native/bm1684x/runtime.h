@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "bm1684x/device.h"
+#include "bm1684x/trace.h"
 
 namespace glmd::bm1684x {
 
@@ -33,6 +34,7 @@ struct Graph {
   std::vector<Port> inputs;
   std::vector<Port> outputs;
 
+  int rows() const;          // that it computes: ids, hidden states or rows of logits going in
   std::string text() const;  // name, inputs and outputs, for people
 };
 
@@ -90,12 +92,14 @@ class Runtime {
   void copy(int place, const View& from, const View& to);
 
   const Traffic& traffic() const { return traffic_; }
+  Trace& trace() { return trace_; }
 
  private:
   const Library& library_;
   std::vector<std::unique_ptr<Device>> devices_;
   sophon::Runtime runtime_ = nullptr;
   Traffic traffic_;
+  Trace trace_;
 };
 
 }  // namespace glmd::bm1684x

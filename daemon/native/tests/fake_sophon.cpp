@@ -2,11 +2,12 @@
 
 #include <cstdlib>
 #include <cstring>
-#include <deque>
 #include <map>
 #include <stdexcept>
 
 #include "bm1684x/sophon.h"
+#include "tests/fake_nets.h"
+#include "tests/fake_rows.h"
 
 #define CALL extern "C" __attribute__((visibility("default")))
 
@@ -31,48 +32,26 @@ int chip_of(Handle handle) { return static_cast<int>(static_cast<int*>(handle) -
 
 void* at(const Memory& view) { return reinterpret_cast<void*>(view.address); }
 
-// The tensors of one side of a net, once for each device.
-struct Side {
-  std::vector<const char*> names;
-  std::vector<std::int32_t> types, devices;
-  std::vector<Shape> shapes;
-  std::vector<Memory> memory;
-};
-
-struct Described {
-  std::string name;
-  Side in, out;
-  StageInfo stage{};
-  NetInfo info{};
-};
-
 std::deque<Described> nets;
 std::vector<int> places;  // chip of each handle given to bmrt_create_ex
 
-void add(Side& side, const char* name, std::int32_t type, int device, std::vector<int> dims) {
-  Shape shape{static_cast<std::int32_t>(dims.size()), {}};
-  std::copy(dims.begin(), dims.end(), shape.dims);
-  side.names.push_back(name);
-  side.types.push_back(type);
-  side.devices.push_back(device);
-  side.shapes.push_back(shape);
-  side.memory.push_back({});
-}
-
 void describe(Described& net) {
-  net.stage = {net.in.shapes.data(), net.out.shapes.data(), net.in.memory.data(),
-               net.out.memory.data()};
+  for (Stage& stage : net.stages) {
+    net.infos.push_back({stage.in.shapes.data(), stage.out.shapes.data(), stage.in.memory.data(),
+                         stage.out.memory.data()});
+  }
+  Stage& first = net.stages.front();
   net.info.name = net.name.c_str();
-  net.info.inputs = static_cast<std::int32_t>(net.in.names.size());
-  net.info.input_names = net.in.names.data();
-  net.info.input_types = net.in.types.data();
-  net.info.input_devices = net.in.devices.data();
-  net.info.outputs = static_cast<std::int32_t>(net.out.names.size());
-  net.info.output_names = net.out.names.data();
-  net.info.output_types = net.out.types.data();
-  net.info.output_devices = net.out.devices.data();
-  net.info.stages = 1;
-  net.info.stage = &net.stage;
+  net.info.inputs = static_cast<std::int32_t>(first.in.names.size());
+  net.info.input_names = first.in.names.data();
+  net.info.input_types = first.in.types.data();
+  net.info.input_devices = first.in.devices.data();
+  net.info.outputs = static_cast<std::int32_t>(first.out.names.size());
+  net.info.output_names = first.out.names.data();
+  net.info.output_types = first.out.types.data();
+  net.info.output_devices = first.out.devices.data();
+  net.info.stages = static_cast<std::int32_t>(net.infos.size());
+  net.info.stage = net.infos.data();
   net.info.cores = 1;
   net.info.address_mode = kIoReloc;
 }
@@ -80,8 +59,7 @@ void describe(Described& net) {
 bool whole(int device) { return device == 0 || !fake_sophon().mlp_only; }
 
 void embedding(const char* name, int n) {
-  Described& net = nets.emplace_back();
-  net.name = name;
+  Stage& net = add_net(nets, name);
   for (int d = 0; d < fake_sophon().devices; ++d) {
     add(net.in, "input_ids", kInt32, d, {1, n});
     add(net.out, "hidden", kFloat16, d, {n, 1, kHidden});
@@ -89,8 +67,7 @@ void embedding(const char* name, int n) {
 }
 
 void block(int layer, bool cache) {
-  Described& net = nets.emplace_back();
-  net.name = (cache ? "block_cache_" : "block_") + std::to_string(layer);
+  Stage& net = add_net(nets, (cache ? "block_cache_" : "block_") + std::to_string(layer));
   const int n = cache ? 1 : kSeq;
   // All the states come first where the layout differs from chip to chip.
   const auto state = [&](int d) {
@@ -112,7 +89,7 @@ void block(int layer, bool cache) {
   }
 }
 
-void check_tensors(const Described& net, const Side& side, const Tensor* tensors) {
+void check_tensors(const std::string& net, const Side& side, const Tensor* tensors) {
   for (std::size_t i = 0; i < side.names.size(); ++i) {
     const std::uint64_t address = tensors[i].memory.address;
     auto found = memory.upper_bound(address);
@@ -122,10 +99,22 @@ void check_tensors(const Described& net, const Side& side, const Tensor* tensors
     const int chip = inside ? std::prev(found)->second.first : -1;
     const int wanted = places[static_cast<std::size_t>(side.devices[i])];
     if (chip != wanted) {
-      fake_sophon().wrong.push_back(net.name + " has " + side.names[i] + " on chip " +
+      fake_sophon().wrong.push_back(net + " has " + side.names[i] + " on chip " +
                                     std::to_string(chip) + ", not " + std::to_string(wanted));
     }
   }
+}
+
+// The one for these shapes, as libbmrt picks it.
+const Stage* stage_for(const Described& net, const Tensor* in) {
+  for (const Stage& stage : net.stages) {
+    bool same = true;
+    for (std::size_t i = 0; i < stage.in.shapes.size(); ++i) {
+      same = same && std::memcmp(&stage.in.shapes[i], &in[i].shape, sizeof(Shape)) == 0;
+    }
+    if (same) return &stage;
+  }
+  return nullptr;
 }
 
 bool counted_down(int& counter) { return counter >= 0 && counter-- == 0; }
@@ -161,6 +150,11 @@ CALL int bm_get_chip_temp(Handle, unsigned* degrees) {
 CALL int bm_malloc_device_byte(Handle handle, Memory* out, unsigned bytes) {
   if (counted_down(fake_sophon().allocations_until_full)) return 5;
   *out = {reinterpret_cast<std::uint64_t>(std::malloc(bytes)), 0, 0, 0, bytes};
+  // Whatever was there before, as on a chip: NaN in f16.
+  for (std::uint16_t *item = static_cast<std::uint16_t*>(at(*out)), *end = item + bytes / 2;
+       item != end; ++item) {
+    *item = kNan;
+  }
   memory[out->address] = {chip_of(handle), bytes};
   ++fake_sophon().allocated;
   return 0;
@@ -196,14 +190,18 @@ CALL Runtime bmrt_create_ex(Handle* given, int n) {
 }
 CALL void bmrt_destroy(Runtime) { nets.clear(); }
 CALL bool bmrt_load_bmodel(Runtime, const char*) {
+  if (fake_sophon().rows) {
+    describe_rows(nets);
+    for (Described& net : nets) describe(net);
+    return true;
+  }
   embedding("embedding", kSeq);
   embedding("embedding_cache", 1);
   for (int layer = 0; layer < kLayers; ++layer) {
     block(layer, false);
     block(layer, true);
   }
-  Described& head = nets.emplace_back();
-  head.name = "lm_head";
+  Stage& head = add_net(nets, "lm_head");
   for (int d = 0; d == 0 || (fake_sophon().mlp_only && d < fake_sophon().devices); ++d) {
     add(head.in, "hidden", kFloat16, d, {1, kHidden});
     add(head.out, "logits", kFloat32, d, {1, kVocab});
@@ -229,8 +227,14 @@ CALL bool bmrt_launch_tensor_ex(Runtime, const char* name, const Tensor* in, int
   fake_sophon().launched.push_back(name);
   for (const Described& net : nets) {
     if (net.name != name) continue;
-    check_tensors(net, net.in, in);
-    check_tensors(net, net.out, out);
+    const Stage* stage = stage_for(net, in);
+    if (stage == nullptr) return false;
+    check_tensors(net.name, stage->in, in);
+    check_tensors(net.name, stage->out, out);
+  }
+  if (fake_sophon().rows) {
+    compute_rows(name, in, out);
+    return true;
   }
   if (std::strcmp(name, "lm_head") == 0) {
     const float logits[kVocab] = {0, 1, 2, 9, 4, 5, 6, 7};

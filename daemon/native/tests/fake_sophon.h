@@ -1,5 +1,6 @@
 // A recording stand-in for libbmlib and libbmrt, for what no machine here has: several chips, and
-// calls that fail. It computes nothing; each launch is checked against where its tensors must lie.
+// calls that fail. Each launch is checked against where its tensors must lie. It computes nothing
+// but the nets of fake_rows.h. Memory holds NaN when it is given out.
 #pragma once
 
 #include <string>
@@ -12,6 +13,7 @@ struct FakeSophon {
   int devices = 1;        // that the bmodel is compiled for
   bool mlp_only = false;  // layers have all but their state on the first, as TPU-MLIR places it
   bool lost = false;      // layers give their state on the first alone
+  bool rows = false;      // nets that compute rows of any conversations: fake_rows.h
   unsigned chip_id = 0x1686;
   int memory_total = 0;  // MiB of each chip, 0 unknown
   int memory_used = 0;

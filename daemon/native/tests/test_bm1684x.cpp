@@ -30,7 +30,7 @@ Options options(std::vector<int> devices = {0}) {
   options.search.folder = GLMD_FAKE_SOPHON;
   options.devices = std::move(devices);
   options.path = "any.bmodel";
-  options.slots = 2;
+  options.sizes.slots = 2;
   return options;
 }
 

@@ -77,11 +77,13 @@ def _features(found: Features) -> list[tuple[str, str]]:
         "shifted": "a step returns all of it, shifted by a row",
     }[found.kv_form]
     vocab = f", vocabulary {found.vocab}" if found.vocab else ""
-    prefill = ", ".join(map(str, found.prefill))
+    lengths = f"prompts of {_numbers(found.prefill)} at once"
+    if found.chunks:
+        lengths += f", behind others {_numbers(found.chunks)}; decodes {_numbers(found.decodes)}"
     heads = f", {', '.join(found.heads)}" if found.heads else ", no other head"
     rows = [
         ("model", f"{found.layers} layers, hidden {width.hidden}{vocab}"),
-        ("context", f"{found.seq_length} tokens; prompts of {prefill} at once"),
+        ("context", f"{found.seq_length} tokens; {lengths}"),
         ("hidden", f"{found.hidden_layout} {width.dtype}; mask {width.mask_dtype}"),
         ("KV cache", f"{width.kv_heads} heads of {width.head_dim} a device; {cache}"),
         ("output", f"lm_head gives {'logits' if found.output == 'logits' else 'a token'}{heads}"),
@@ -91,6 +93,10 @@ def _features(found: Features) -> list[tuple[str, str]]:
     if found.others:
         rows.append(("unknown nets", ", ".join(found.others)))
     return rows
+
+
+def _numbers(numbers: tuple[int, ...]) -> str:
+    return ", ".join(map(str, numbers))
 
 
 def _rows(nets: tuple[Net, ...]) -> list[list[str]]:
