@@ -47,6 +47,26 @@ def test_the_demo() -> None:
     assert len(done.stdout.rpartition("Now you:")[2].strip().splitlines()) == 3
 
 
+@pytest.mark.slow
+@pytest.mark.needs("tpu_mlir", "export")
+@pytest.mark.timeout(1800)
+def test_the_demo_of_the_chip() -> None:
+    """What it has compiled once it does not compile again."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", str(ROOT / "examples" / "demo_bm1684x.sh")],
+        capture_output=True,
+        text=True,
+        timeout=1700,
+        check=False,
+        env={**os.environ, "PATH": path},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Both were answered at once." in done.stdout
+    assert "loaded the bmodel 1 time and served 2 clients" in done.stdout
+    assert "\x1b" not in done.stdout
+
+
 def test_the_code_of_the_page(shared_daemon: DaemonFacts) -> None:
     """Block by block, with the names that the blocks before have made. The one about tools, which
     shows a loop without its function, is examples/tools.py."""
