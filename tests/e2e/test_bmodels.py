@@ -29,7 +29,7 @@ from glmd.errors import Code, ModelError
 pytestmark = [
     pytest.mark.needs("tpu_mlir", "export"),
     pytest.mark.slow,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(2700),
 ]
 
 CLIENTS = 8
