@@ -73,11 +73,11 @@ class Device:
         return self.clock
 
     def forward(self, spans: Seq[Any], cancel: CancelFlag) -> list[Any]:
-        n = len(spans[0].tokens)
-        kind: Kind = "decode" if n == 1 else "chunk" if spans[0].pos else "prefill"
-        rows = min(size for size in LENGTHS[kind] if size >= max(n, len(spans)))
+        n, slots = sum(len(span.tokens) for span in spans), len({span.slot for span in spans})
+        kind: Kind = "decode" if n == slots else "chunk" if spans[0].pos else "prefill"
+        rows = min(size for size in LENGTHS[kind] if size >= n)
         self.clock += ESTIMATES[kind, rows] * self._random.uniform(0.98, 1.02)
-        return [SimpleNamespace(token=7, logits=None) for _ in spans]
+        return [SimpleNamespace(token=self._random.randrange(3, 999), logits=None) for _ in spans]
 
     def truncate(self, slot: int, n: int) -> None:
         pass

@@ -6,6 +6,8 @@ import time
 from collections import deque
 from functools import partial
 
+import numpy as np
+
 from glmd.bmodel.estimates import Estimates
 from glmd.daemon.engine.check import check
 from glmd.daemon.engine.chips import chip_facts
@@ -31,7 +33,7 @@ from glmd.daemon.engine.plugins import Plugins
 from glmd.daemon.engine.sampling import Chain, logprob
 from glmd.daemon.engine.scheduler import scheduler
 from glmd.daemon.engine.sequence import Request, Sequence
-from glmd.daemon.engine.slots import Slots
+from glmd.daemon.engine.slots import Slot, Slots
 from glmd.daemon.engine.work import Call, Work
 from glmd.daemon.native._engine import (
     Backend,
@@ -199,7 +201,8 @@ class Loop:
         self._scheduler.measured(call, time.monotonic() - start)
         following = iter(results)
         for work in call:
-            mine = [next(following) for _ in range(work.n if work.sequence.scored else 1)]
+            answers = work.n if work.sequence.scored else 1 + len(work.guess)
+            mine = [next(following) for _ in range(answers)]
             self._take_in(work, mine)
 
     def _take_in(self, work: Work, results: list[Result]) -> None:
@@ -216,9 +219,23 @@ class Loop:
             if not request.prefilled:
                 self._tell_prefilled(sequence)
             if slot.length == sequence.length:
-                self._sample(sequence, results[-1])
+                self._sample(sequence, results[-1 - len(work.guess)])
+            if len(work.guess):
+                self._judge(work, slot, results[1:])
         except Exception as error:
             self._fail(request, error)
+
+    def _judge(self, work: Work, slot: Slot, results: list[Result]) -> None:
+        """Go on behind what was guessed as long as it is what was sampled, and forget the rest."""
+        sequence, right = work.sequence, 0
+        for token, result in zip(work.guess.tolist(), results, strict=True):
+            if not sequence.slot or sequence.history[slot.length] != token:
+                break
+            right += 1
+            slot.length += 1
+            self._sample(sequence, result)
+        sequence.lookup.judged(right)
+        self._backend.truncate(slot.index, slot.length)
 
     def _score(self, sequence: Sequence, start: int, results: list[Result]) -> None:
         request = sequence.request
@@ -287,7 +304,7 @@ class Loop:
 
 
 def _spans(work: Work) -> list[Span]:
-    sequence, n = work
+    sequence, n, guess = work
     slot = sequence.slot
     if slot is None:
         return []
@@ -296,7 +313,9 @@ def _spans(work: Work) -> list[Span]:
     want = sequence.chain.want if last else Want.none
     if not sequence.scored:
         head = sequence.chain.head(sequence.history[:end]) if last else None
-        return [Span(slot.index, start, sequence.history[start:end], want, head)]
+        known = Span(slot.index, start, sequence.history[start:end], want, head)
+        guessed = enumerate(np.split(guess, len(guess)) if len(guess) else [], end)
+        return [known, *(Span(slot.index, i, token, want) for i, token in guessed)]
     # The logits at a position are those of the token that follows it.
     wants = [Want.logits if i + 1 < sequence.prompt_length else want for i in range(start, end)]
     return [

@@ -27,7 +27,7 @@ class Mixed:
         return min(shared, prompt_length - 1)
 
     def measured(self, call: Call, seconds: float) -> None:
-        self._pace.measured(sum(n for s, n in call if s.prefilling), seconds)
+        self._pace.measured(sum(work.n for work in call if work.sequence.prefilling), seconds)
 
 
 def shares(prompts: list[Sequence], budget: int) -> Call:

@@ -10,13 +10,16 @@ import math
 from collections.abc import Iterator
 from collections.abc import Sequence as Seq
 
+import numpy as np
+from numpy.typing import NDArray
+
 from glmd.bmodel.estimates import Estimates, Kind
 from glmd.daemon.engine.cover import Costs, Way, cheapest, cheapest_behind
 from glmd.daemon.engine.pace import SHARED_SECONDS
 from glmd.daemon.engine.sequence import Sequence
 from glmd.daemon.engine.step_model import StepModel
-from glmd.daemon.engine.work import MAX_SCORED, Call, Work
-from glmd.daemon.native._engine import Capabilities, Prefill
+from glmd.daemon.engine.work import MAX_SCORED, NO_GUESS, Call, Work
+from glmd.daemon.native._engine import Capabilities, Prefill, Want
 
 # While others stream, a piece may take as long as so many of their steps, or what is left of
 # SHARED_SECONDS if that is more. A piece is a launch of its own and reads all weights, so it never
@@ -44,6 +47,8 @@ class Nets:
         pieces = {s: self._piece(s, streams) for s in running if s.prefilling}
         rows = [s for s in running if pieces.get(s, 1) == 1]
         calls = [[Work(s, 1) for s in batch] for batch in self._batches(rows)]
+        if len(rows) == 1:
+            calls = [[Work(rows[0], 1, self._guess(rows[0]))]]
         prompts = [s for s, n in pieces.items() if n > 1]
         if prompts:
             oldest = min(prompts, key=lambda s: s.served)
@@ -58,7 +63,8 @@ class Nets:
         return shared if behind <= whole else 0
 
     def measured(self, call: Call, seconds: float) -> None:
-        sequence, n = call[0]
+        sequence, n, guess = call[0]
+        n += len(guess)
         if n == 1:
             self._model.measured("decode", len(call), seconds)
         else:
@@ -69,6 +75,19 @@ class Nets:
         """Tokens of its prompt to compute next; 1: as a row among those that decode."""
         _, n = self._cover(sequence.computed, sequence.prompt_left, streams)
         return min(n, self._most_scored) if sequence.scored else n
+
+    def _guess(self, sequence: Sequence) -> NDArray[np.int32]:
+        """Tokens to compute in a chunk with the only one that decodes, where that is likely to
+        take less than a step for each: no more than the heads answer at once."""
+        chunks, steps = self._model.costs("chunk"), self._model.costs("decode")
+        alone = sequence.length == sequence.computed + 1 and not sequence.complete
+        asked = sequence.chain.want in {Want.token, Want.logits}
+        if not chunks or not sequence.computed or not alone or not asked or sequence.scored:
+            return NO_GUESS
+        room = len(sequence.history) - sequence.length - 1
+        most = min(chunks[0][0] - 1, steps[-1][0] - 1, room)
+        needed = chunks[0][1] / steps[0][1] - 1
+        return sequence.lookup.guess(sequence.history[: sequence.length], most, needed)
 
     def _cover(self, computed: int, left: int, streams: int) -> Way:
         """What `left` tokens of a prompt cost behind `computed` others, and how many to compute

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from glmd.daemon.engine.lookup import Lookup
 from glmd.daemon.engine.messages import Logprob, Submit
 from glmd.daemon.engine.sampling import Chain
 from glmd.daemon.engine.slots import Slot
@@ -31,9 +32,9 @@ class Sequence:
     """One choice of a request.
 
     `history`: int32 ids, the prompt and the answer; `length` of them are known, of which the first
-    `computed` are in the KV cache of `slot`. `chain`: what picks the next one. `scored`: this
-    sequence gives the prompt's log-probabilities. `served`: the step in which its prompt last got
-    on.
+    `computed` are in the KV cache of `slot`. `chain`: what picks the next one; `lookup`: what
+    guesses it. `scored`: this sequence gives the prompt's log-probabilities. `served`: the step in
+    which its prompt last got on.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Sequence:
         self.request = request
         self.choice = choice
         self.chain = chain
+        self.lookup = Lookup()
         self.prompt_length = len(request.prompt)
         self.length = self.prompt_length + len(forced)
         # The last token of a full context is never computed, so it needs no position.

@@ -5,17 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence as Seq
 from typing import NamedTuple, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from glmd.daemon.engine.sequence import Sequence
 
 # Prompt tokens whose logits are wanted, in one step: each takes a row of float32 [vocab].
 MAX_SCORED = 32
 
 
+NO_GUESS: NDArray[np.int32] = np.empty(0, np.int32)
+
+
 class Work(NamedTuple):
-    """The next `n` known tokens of a sequence."""
+    """The next `n` known tokens of a sequence. `guess`: int32 ids that may come behind the last
+    one that is known."""
 
     sequence: Sequence
     n: int
+    guess: NDArray[np.int32] = NO_GUESS
 
 
 Call = list[Work]

@@ -103,6 +103,7 @@ class Script(Outbox):
         self.tokens: dict[int, list[int]] = {}
         self.times: dict[int, list[float]] = {}
         self.cached: dict[int, int] = {}
+        self.logprobs: dict[int, list[Logprob | None]] = {}
         self.scores: dict[int, list[Logprob]] = {}
         self.failures: list[Failed] = []
         self._go_on()
@@ -122,6 +123,7 @@ class Script(Outbox):
         for token in event.tokens if isinstance(event, Step) else []:
             self._given += 1
             self.tokens.setdefault(token.id, []).append(token.token)
+            self.logprobs.setdefault(token.id, []).append(token.logprob)
             self.times.setdefault(token.id, []).append(self._clock.clock if self._clock else 0.0)
             self._unfinished -= token.finish is not None
         self._go_on()

@@ -29,12 +29,12 @@ def decoding() -> Sequence:
 
 def carry_out(calls: Iterable[Call], step: int = 0) -> None:
     for call in calls:
-        for s, n in call:
-            assert s.slot is not None
-            s.slot.length += n
-            s.served = step
+        for work in call:
+            assert work.sequence.slot is not None
+            work.sequence.slot.length += work.n
+            work.sequence.served = step
 
 
 def fed(calls: list[Call], s: Sequence) -> int:
     """Tokens of a sequence in a plan."""
-    return sum(n for call in calls for t, n in call if t is s)
+    return sum(work.n for call in calls for work in call if work.sequence is s)

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.abilities import SEED, SEED_SECONDS, SERVE, SERVE_SECONDS, Can
@@ -19,6 +20,7 @@ from glmd.daemon.engine.messages import Load, Submit
 from glmd.daemon.engine.nets import PIECE_STEPS
 from glmd.daemon.engine.pace import SHARED_SECONDS
 from glmd.daemon.native._engine import Backend
+from glmd.wire.sampling import Stage
 
 SLOTS = 12
 
@@ -93,6 +95,58 @@ def test_log_probabilities_of_a_prompt_beside_streams(play: Play, cpu: Backend, 
     assert told.scores == whole.scores
     assert len(told.scores[2]) == 69
     assert any(run.kind == "chunk" for run in device.runs) == (can is SERVE)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"stages": GREEDY},
+        {"stages": GREEDY, "logprobs": 2},
+        {
+            "stages": [
+                Stage("penalties", {"repeat": 1.1}),
+                Stage("temperature", {"temperature": 0.05}),
+            ]
+        },
+        {"stages": GREEDY, "max_tokens": 37},
+    ],
+    ids=["token", "log-probabilities", "logits", "short"],
+)
+def test_right_guesses_save_steps_and_change_nothing(
+    play: Play, cpu: Backend, fields: dict[str, Any]
+) -> None:
+    """What a random model answers greedily goes round in circles sooner or later."""
+    tokens, runs = 0, 0
+    for id in range(4):
+        script = [(0, submit(id, prompt(30, seed=id), **{"max_tokens": 300} | fields))]
+        device, told = play(script)
+        whole = serve(cpu, script, {})
+        assert told.tokens == whole.tokens
+        assert told.logprobs == whole.logprobs
+        tokens += len(told.tokens[id])
+        runs += len(device.runs)
+    # Without guesses there are as many runs as tokens.
+    assert runs <= tokens if "max_tokens" in fields else runs < 0.9 * tokens
+
+
+def test_a_stop_id_within_a_guess_ends_the_answer(play: Play, cpu: Backend) -> None:
+    whole = serve(cpu, [(0, submit(1, prompt(30), 150, stages=GREEDY))], {}).tokens[1]
+    for stop in sorted(set(whole[100:]))[:5]:
+        script = [
+            (0, submit(1, prompt(30), 150, stages=GREEDY, stop_ids=[stop])),
+            (0, submit(2, prompt(90, seed=3), 4)),
+            (0, submit(3, [*prompt(30), *whole[:120]], 30, stages=GREEDY)),
+        ]
+        one_by_one = [(10**6, question) for _, question in script]
+        _, told = play(one_by_one)
+        assert told.tokens == serve(cpu, one_by_one, {}).tokens
+        assert told.tokens[1] == whole[: whole.index(stop) + 1]
+
+
+def test_nobody_else_waits_for_guesses(play: Play) -> None:
+    device, _ = play([(0, submit(id, prompt(30, seed=id), 150, stages=GREEDY)) for id in (1, 2)])
+    decodes = sum(run.kind == "decode" for run in device.runs)
+    assert decodes >= 149
 
 
 def test_streams_get_a_token_between_two_pieces(play: Play) -> None:

@@ -45,7 +45,7 @@ def test_a_short_prompt_is_not_held_up_by_long_ones() -> None:
 
 
 def test_more_prompts_than_the_chunk_has_tokens() -> None:
-    assert sum(n for _, n in shares([sequence(100) for _ in range(20)], 16)) == 16
+    assert sum(work.n for work in shares([sequence(100) for _ in range(20)], 16)) == 16
 
 
 def test_whatever_is_known_is_kept() -> None:

@@ -31,7 +31,7 @@ def covered(nets: Nets, s: Sequence, streams: int = 0) -> list[tuple[int, int]]:
     found = []
     while s.prompt_left:
         own = [[work for work in call if work.sequence is s] for call in nets.plan([s, *rows])]
-        found += [(s.computed, n) for call in own for _, n in call]
+        found += [(s.computed, work.n) for call in own for work in call]
         carry_out(own)
     return found
 
