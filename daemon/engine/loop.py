@@ -13,6 +13,7 @@ from glmd.daemon.engine.check import check
 from glmd.daemon.engine.chips import chip_facts
 from glmd.daemon.engine.faults import failed
 from glmd.daemon.engine.inbox import Inbox
+from glmd.daemon.engine.memory import available_memory
 from glmd.daemon.engine.messages import (
     AnyCommand,
     Cancel,
@@ -33,7 +34,8 @@ from glmd.daemon.engine.plugins import Plugins
 from glmd.daemon.engine.sampling import Chain, logprob
 from glmd.daemon.engine.scheduler import scheduler
 from glmd.daemon.engine.sequence import Request, Sequence
-from glmd.daemon.engine.slots import Slot, Slots
+from glmd.daemon.engine.shelf import SHARE, Shelf, Shelved
+from glmd.daemon.engine.slots import Place, Slot, Slots
 from glmd.daemon.engine.work import Call, Work
 from glmd.daemon.native._engine import (
     Backend,
@@ -68,7 +70,8 @@ class Loop:
         self._inbox = inbox
         self._outbox = outbox
         self._plugins = plugins
-        self._slots = Slots(self._can.slots)
+        room = int(SHARE * available_memory()) if self._can.saved_bytes else 0
+        self._slots = Slots(self._can.slots, Shelf(room))
         self._scheduler = scheduler(self._can, estimates)
         self._requests: dict[int, Request] = {}
         self._waiting: deque[Sequence] = deque()
@@ -151,10 +154,7 @@ class Loop:
                 return
             slot = place.slot
             try:
-                if place.source is not slot:
-                    self._backend.copy_prefix(place.source.index, slot.index, place.cached)
-                else:
-                    self._backend.truncate(slot.index, place.cached)
+                self._arrange(place)
             except EngineError as error:
                 self._slots.give_back(slot)
                 slot.clear()
@@ -167,6 +167,22 @@ class Loop:
                 request.cached = place.cached
             self._waiting.remove(sequence)
             self._running.append(sequence)
+
+    def _arrange(self, place: Place) -> None:
+        """Make the slot hold what the place says."""
+        slot, source = place.slot, place.source
+        if place.shelves:
+            self._backend.truncate(slot.index, slot.length)
+            saved = self._backend.save(slot.index)
+            self._slots.shelf.put(Shelved(slot.held.copy(), saved))
+        if isinstance(source, Shelved):
+            self._backend.restore(slot.index, source.saved)
+            if 2 * place.cached >= len(source.tokens):
+                self._slots.shelf.remove(source)
+        elif source is not slot:
+            self._backend.copy_prefix(source.index, slot.index, place.cached)
+            return
+        self._backend.truncate(slot.index, place.cached)
 
     # -- one step ------------------------------------------------------------------------------
 

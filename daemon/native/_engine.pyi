@@ -50,6 +50,7 @@ class Capabilities:
     chunk_lengths: list[int]
     outputs: list[Want]
     devices: int
+    saved_bytes: int
 
 class DeviceStats:
     device: int
@@ -103,6 +104,10 @@ class Backend:
     def truncate(self, slot: int, n: int) -> None: ...
     def copy_prefix(self, src: int, dst: int, n: int) -> None: ...
     def release(self, slot: int) -> None: ...
+    def save(self, slot: int) -> NDArray[np.uint8]:
+        """What the slot holds, `saved_bytes` for each position: see engine.h."""
+    def restore(self, slot: int, saved: NDArray[np.uint8]) -> None:
+        """The slot holds what was saved. Raises ValueError for bytes of another length."""
     def stats(self) -> list[DeviceStats]: ...
 
 # -- cpu backend -----------------------------------------------------------------------------

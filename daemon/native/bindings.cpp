@@ -104,7 +104,8 @@ void bind_facts(py::module_& m) {
       .def_readonly("prefill_lengths", &Capabilities::prefill_lengths)
       .def_readonly("chunk_lengths", &Capabilities::chunk_lengths)
       .def_readonly("outputs", &Capabilities::outputs)
-      .def_readonly("devices", &Capabilities::devices);
+      .def_readonly("devices", &Capabilities::devices)
+      .def_readonly("saved_bytes", &Capabilities::saved_bytes);
   py::class_<DeviceStats>(m, "DeviceStats")
       .def_readonly("device", &DeviceStats::device)
       .def_readonly("memory_total", &DeviceStats::memory_total)
@@ -183,6 +184,28 @@ std::vector<PyResult> forward(Backend& backend, const std::vector<const PySpan*>
   return answers;
 }
 
+Array<std::uint8_t> save(Backend& backend, int slot) {
+  const auto bytes = backend.length(slot) * backend.capabilities().saved_bytes;
+  py::array_t<std::uint8_t> saved(static_cast<py::ssize_t>(bytes));
+  std::uint8_t* to = saved.mutable_data();
+  {
+    const py::gil_scoped_release release;
+    backend.save(slot, to);
+  }
+  return saved;
+}
+
+void restore(Backend& backend, int slot, const Array<std::uint8_t>& saved) {
+  const std::int64_t each = backend.capabilities().saved_bytes;
+  if (saved.ndim() != 1 || (each > 0 && saved.size() % each != 0)) {
+    throw py::value_error("these bytes are not what save() gave");
+  }
+  const int n = each > 0 ? static_cast<int>(saved.size() / each) : 0;
+  const std::uint8_t* from = saved.data();
+  const py::gil_scoped_release release;
+  backend.restore(slot, n, from);
+}
+
 void bind_backend(py::module_& m) {
   const py::call_guard<py::gil_scoped_release> no_gil;
   py::class_<Backend>(m, "Backend")
@@ -194,6 +217,8 @@ void bind_backend(py::module_& m) {
       .def("copy_prefix", &Backend::copy_prefix, py::arg("src"), py::arg("dst"), py::arg("n"),
            no_gil)
       .def("release", &Backend::release, py::arg("slot"), no_gil)
+      .def("save", &save, py::arg("slot"))
+      .def("restore", &restore, py::arg("slot"), py::arg("saved").noconvert())
       .def("stats", &Backend::stats, no_gil);
 }
 

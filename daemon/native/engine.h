@@ -83,6 +83,9 @@ struct Capabilities {
   std::vector<int> chunk_lengths;    // behind a prefix; {} from_zero
   std::vector<Want> outputs;
   int devices = 0;  // accelerator chips in use; 0 on the CPU
+  // Bytes of a position that save() gives; 0 where slots are in host memory already, and there is
+  // nothing to save.
+  std::int64_t saved_bytes = 0;
 };
 
 struct DeviceStats {
@@ -132,7 +135,22 @@ class Backend {
   virtual void truncate(int slot, int n) = 0;             // keep the first n positions
   virtual void copy_prefix(int src, int dst, int n) = 0;  // dst := the first n positions of src
   virtual void release(int slot) = 0;                     // forget the slot, give its memory back
+
+  // What a slot holds, to host memory and back, where Capabilities::saved_bytes is not 0: as many
+  // bytes for each position. Only this backend with this model understands them. A restore() that
+  // fails leaves the slot empty.
+  virtual void save(int slot, std::uint8_t* to);
+  virtual void restore(int slot, int n, const std::uint8_t* from);  // slot := n positions
+
   virtual std::vector<DeviceStats> stats() const = 0;
 };
+
+inline void Backend::save(int, std::uint8_t*) {
+  throw Error("save", 0, "this backend has its slots in host memory");
+}
+
+inline void Backend::restore(int, int, const std::uint8_t*) {
+  throw Error("restore", 0, "this backend has its slots in host memory");
+}
 
 }  // namespace glmd

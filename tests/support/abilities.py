@@ -19,6 +19,7 @@ class Can:
     slots: int = 32
     outputs: list[Want] = field(default_factory=lambda: [Want.none, Want.token, Want.logits])
     devices: int = 0
+    saved_bytes: int = 0
 
 
 CPU = Can()

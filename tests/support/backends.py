@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from support.bmodels import TINY, Form, build_bmodel
+from support.bmodels import TINY
 from support.checkpoints import Shape, write_checkpoint
 from support.simulated import Answer, Refused, Step, simulated
 
@@ -60,6 +60,8 @@ class Local:
             "vocab": info.vocab,
             "slots": can.slots,
             "prefill": can.prefill.name,
+            "chunk_lengths": can.chunk_lengths,
+            "saved_bytes": can.saved_bytes,
             "outputs": [want.name for want in can.outputs],
         }
 
@@ -84,16 +86,17 @@ def cpu_engine(seq_length: int, seed: int = 0) -> Iterator[Local]:
 
 
 @contextmanager
-def bm1684x_engine(form: Form) -> Iterator[Engine]:
-    model = build_bmodel(TINY, form)
+def bm1684x_engine(model: Path) -> Iterator[Engine]:
     with simulated(model, slots=SLOTS, vocab=TINY.vocab) as backend:
         yield backend
 
 
 def append(engine: Engine, slot: int, pos: int, tokens: Sequence[int], want: str) -> Answer:
     """`tokens` behind the first `pos` of a slot, in steps that the backend can do."""
-    whole = pos == 0 or engine.call("facts")["prefill"] == "any"
-    spans = [tokens] if whole else [[token] for token in tokens]
+    facts = engine.call("facts")
+    longest = {"any": len(tokens), "from_zero": 1}.get(facts["prefill"]) if pos else len(tokens)
+    n = max(longest or facts["chunk_lengths"][-1], 1)
+    spans = [tokens[i : i + n] for i in range(0, max(len(tokens), 1), n)]
     for span in spans[:-1]:
         engine.forward(Step(slot, pos, list(span), "none"))
         pos += len(span)

@@ -6,6 +6,8 @@ from collections.abc import Sequence as Seq
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from support.abilities import Can
 
 from glmd.bmodel.estimates import Estimates, Kind
@@ -39,7 +41,8 @@ class Run:
 
 class Compiled:
     """A real backend that takes only what nets of these lengths can do, and says how long they
-    would have taken. `clock`: seconds."""
+    would have taken. `clock`: seconds. With `saved_bytes` among its abilities it has the slots that
+    these say, and the others of the backend are where it saves to."""
 
     def __init__(self, backend: Backend, can: Can, seconds: Estimates) -> None:
         self._backend = backend
@@ -49,12 +52,26 @@ class Compiled:
             "decode": can.decode_batches,
         }
         self._seconds = seconds
-        self.capabilities = replace(can, slots=backend.capabilities.slots)
+        slots = backend.capabilities.slots
+        self.capabilities = replace(can, slots=can.slots if can.saved_bytes else slots)
+        self._hidden = can.slots - 1
+        self.saves = 0
         self.clock = 0.0
         self.runs: list[Run] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._backend, name)
+
+    def save(self, slot: int) -> NDArray[np.uint8]:
+        """Into a slot that the loop does not know of."""
+        n = self._backend.length(slot)
+        self._hidden += 1
+        self._backend.copy_prefix(slot, self._hidden, n)
+        self.saves += 1
+        return np.full(n, self._hidden, np.uint8)
+
+    def restore(self, slot: int, saved: NDArray[np.uint8]) -> None:
+        self._backend.copy_prefix(int(saved[0]), slot, len(saved))
 
     def monotonic(self) -> float:
         return self.clock

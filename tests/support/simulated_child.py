@@ -58,6 +58,7 @@ class Server:
             "chunk_lengths": can.chunk_lengths,
             "outputs": [want.name for want in can.outputs],
             "devices": can.devices,
+            "saved_bytes": can.saved_bytes,
         }
 
     def traffic(self) -> dict[str, int]:

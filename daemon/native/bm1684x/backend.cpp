@@ -97,6 +97,22 @@ void Bm1684xBackend::copy_prefix(int src, int dst, int n) {
 
 void Bm1684xBackend::release(int slot) { held("release", slot) = 0; }
 
+void Bm1684xBackend::save(int slot, std::uint8_t* to) {
+  steps_->save(slot, held("save", slot), to);
+}
+
+void Bm1684xBackend::restore(int slot, int n, const std::uint8_t* from) {
+  int& length = held("restore", slot);
+  if (n < 0 || n > info_.max_seq) {
+    throw Error(
+        "restore", 0,
+        "slot " + text(slot) + " takes " + text(info_.max_seq) + " positions, not " + text(n));
+  }
+  length = 0;
+  steps_->restore(slot, n, from);
+  length = n;
+}
+
 std::vector<DeviceStats> Bm1684xBackend::stats() const {
   std::vector<DeviceStats> stats;
   for (int place = 0; place < runtime_.devices(); ++place) {

@@ -1,7 +1,7 @@
 // The Backend contract on BM1684X chips: one loaded bmodel, and conversations in their memory.
 //
-// Nothing of a conversation passes through the host but ids, and logits where they are wanted. How
-// a step is computed depends on the nets: steps.h.
+// In a step nothing of a conversation passes through the host but ids, and logits where they are
+// wanted. How a step is computed depends on the nets: steps.h.
 #pragma once
 
 #include <memory>
@@ -38,6 +38,8 @@ class Bm1684xBackend final : public Backend {
   void truncate(int slot, int n) override;
   void copy_prefix(int src, int dst, int n) override;
   void release(int slot) override;
+  void save(int slot, std::uint8_t* to) override;
+  void restore(int slot, int n, const std::uint8_t* from) override;
   std::vector<DeviceStats> stats() const override;
 
   const Traffic& traffic() const { return runtime_.traffic(); }

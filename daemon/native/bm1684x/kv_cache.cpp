@@ -53,18 +53,39 @@ KvCache::Place KvCache::to_write(int set, int layer, int device, int n) const {
   return shifted_ ? rows(set, layer, device, n + 1, seq_) : rows(set, layer, device, n, 1);
 }
 
-void KvCache::copy(int from, int to, int n) {
+template <class Use>
+void KvCache::each(int set, int n, Use use) const {
   if (n == 0) return;
   const int first = shifted_ ? seq_ : 0;
   for (int layer = 0; layer < layers_; ++layer) {
     for (int device = 0; device < static_cast<int>(row_bytes_.size()); ++device) {
       if (row_bytes_[static_cast<std::size_t>(device)] == 0) continue;
-      const Place source = rows(from, layer, device, first, n);
-      const Place target = rows(to, layer, device, first, n);
-      runtime_.copy(device, source.keys, target.keys);
-      runtime_.copy(device, source.values, target.values);
+      const Place place = rows(set, layer, device, first, n);
+      use(device, place.keys);
+      use(device, place.values);
     }
   }
+}
+
+void KvCache::copy(int from, int to, int n) {
+  std::vector<View> sources;
+  each(from, n, [&](int, const View& rows) { sources.push_back(rows); });
+  auto source = sources.begin();
+  each(to, n, [&](int device, const View& rows) { runtime_.copy(device, *source++, rows); });
+}
+
+void KvCache::save(int set, int n, std::uint8_t* to) {
+  each(set, n, [&](int device, const View& rows) {
+    runtime_.download(device, to, rows);
+    to += rows.memory.size;
+  });
+}
+
+void KvCache::restore(int set, int n, const std::uint8_t* from) {
+  each(set, n, [&](int device, const View& rows) {
+    runtime_.upload(device, rows, from);
+    from += rows.memory.size;
+  });
 }
 
 }  // namespace glmd::bm1684x

@@ -34,9 +34,15 @@ class KvCache {
   Place to_read(int set, int layer, int device, int n) const;   // for a token at position n
   Place to_write(int set, int layer, int device, int n) const;  // of the token at position n
 
-  void copy(int from, int to, int n);  // the first n positions
+  // The first n positions.
+  void copy(int from, int to, int n);
+  void save(int set, int n, std::uint8_t* to);
+  void restore(int set, int n, const std::uint8_t* from);
 
  private:
+  // Calls use(device, rows) for keys and values of each layer on each device.
+  template <class Use>
+  void each(int set, int n, Use use) const;
   Place rows(int set, int layer, int device, int first, int n) const;
 
   Runtime& runtime_;

@@ -28,6 +28,24 @@ void KvPool::copy(int from, int to, int n) {
   }
 }
 
+void KvPool::save(int slot, int n, std::uint8_t* to) {
+  for (int layer = 0; n > 0 && layer < shape_.layers; ++layer) {
+    for (const View& from : {keys(slot, layer, 0, n), values(slot, layer, 0, n)}) {
+      runtime_.download(0, to, from);
+      to += from.memory.size;
+    }
+  }
+}
+
+void KvPool::restore(int slot, int n, const std::uint8_t* from) {
+  for (int layer = 0; n > 0 && layer < shape_.layers; ++layer) {
+    for (const View& to : {keys(slot, layer, 0, n), values(slot, layer, 0, n)}) {
+      runtime_.upload(0, to, from);
+      from += to.memory.size;
+    }
+  }
+}
+
 template <class Copy>
 void Undo::each(const Kept& kept, Copy copy) const {
   std::size_t offset = 0;

@@ -37,7 +37,10 @@ class KvPool {
     return rows(slot, layer, 1, first, n);
   }
 
-  void copy(int from, int to, int n);  // the first n positions
+  // The first n positions.
+  void copy(int from, int to, int n);
+  void save(int slot, int n, std::uint8_t* to);
+  void restore(int slot, int n, const std::uint8_t* from);
 
  private:
   View rows(int slot, int layer, int half, int first, int n) const;

@@ -94,6 +94,7 @@ Capabilities RowSteps::capabilities() const {
   std::set_union(counts_.prefill.begin(), counts_.prefill.end(), counts_.chunk.begin(),
                  counts_.chunk.end(), std::back_inserter(can.prefill_lengths));
   can.outputs = {Want::none, Want::token, Want::logits};
+  can.saved_bytes = static_cast<std::int64_t>(2 * model_.layers.size() * model_.kv_row);
   return can;
 }
 

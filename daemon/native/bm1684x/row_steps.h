@@ -26,6 +26,8 @@ class RowSteps final : public Steps {
   void run(const std::vector<Span>& spans, std::vector<Result>& results,
            const std::vector<int>& lengths, const CancelFlag& cancel) override;
   void copy(int from, int to, int n) override { pool_.copy(from, to, n); }
+  void save(int slot, int n, std::uint8_t* to) override { pool_.save(slot, n, to); }
+  void restore(int slot, int n, const std::uint8_t* from) override { pool_.restore(slot, n, from); }
 
  private:
   using Nets = std::map<std::pair<RowKind, int>, StepInputs>;

@@ -111,6 +111,9 @@ Capabilities SingleSteps::capabilities() const {
   capabilities.prefill = Prefill::from_zero;
   capabilities.prefill_lengths = {max_seq_};
   capabilities.outputs = heads_.outputs();
+  for (const Part& part : model_.parts) {
+    capabilities.saved_bytes += static_cast<std::int64_t>(2 * model_.layers.size() * part.kv_row);
+  }
   return capabilities;
 }
 
@@ -150,6 +153,14 @@ void SingleSteps::run(const std::vector<Span>& spans, std::vector<Result>& resul
 
 void SingleSteps::copy(int from, int to, int n) {
   cache_.copy(sets_[static_cast<std::size_t>(from)], sets_[static_cast<std::size_t>(to)], n);
+}
+
+void SingleSteps::save(int slot, int n, std::uint8_t* to) {
+  cache_.save(sets_[static_cast<std::size_t>(slot)], n, to);
+}
+
+void SingleSteps::restore(int slot, int n, const std::uint8_t* from) {
+  cache_.restore(sets_[static_cast<std::size_t>(slot)], n, from);
 }
 
 void SingleSteps::embed(const Graph& embedding, const Scratch& scratch, const Span& span) {

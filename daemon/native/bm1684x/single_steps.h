@@ -23,6 +23,8 @@ class SingleSteps final : public Steps {
   void run(const std::vector<Span>& spans, std::vector<Result>& results,
            const std::vector<int>& lengths, const CancelFlag& cancel) override;
   void copy(int from, int to, int n) override;
+  void save(int slot, int n, std::uint8_t* to) override;
+  void restore(int slot, int n, const std::uint8_t* from) override;
 
  private:
   // Working memory of one shape, on each device: ids in, states between the layers.

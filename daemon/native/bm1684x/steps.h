@@ -29,7 +29,10 @@ class Steps {
   virtual void run(const std::vector<Span>& spans, std::vector<Result>& results,
                    const std::vector<int>& lengths, const CancelFlag& cancel) = 0;
 
-  virtual void copy(int from, int to, int n) = 0;  // the first n positions of a slot
+  // The first n positions of a slot: to another, to the host and back.
+  virtual void copy(int from, int to, int n) = 0;
+  virtual void save(int slot, int n, std::uint8_t* to) = 0;
+  virtual void restore(int slot, int n, const std::uint8_t* from) = 0;
 };
 
 // Looks at the nets that are loaded, and allocates all memory there is need for. Throws Error where

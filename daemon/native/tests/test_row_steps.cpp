@@ -185,6 +185,22 @@ TEST(a_copy_goes_on_by_itself) {
          Ids{tokens_after({1, 2, 3, 4, 7}).back(), tokens_after({1, 2, 3, 4, 5, 6, 0}).back()}));
 }
 
+TEST(a_conversation_goes_to_the_host_and_comes_back_to_another_slot) {
+  fresh();
+  Bm1684xBackend backend(options(3));
+  forward(backend, {{0, 0, {1, 2, 3, 4, 5, 6}}, {1, 0, {7, 7, 7}}});
+  std::vector<std::uint8_t> saved(6 * static_cast<std::size_t>(backend.capabilities().saved_bytes));
+  backend.save(0, saved.data());
+  forward(backend, {{0, 0, {0, 0, 0, 0, 0, 0, 0}}});
+  backend.restore(2, 6, saved.data());
+  CHECK_EQ(backend.length(2), 6);
+  const Ids found = forward(backend, {{1, 3, {7}}, {2, 6, {0}}});
+  CHECK((found ==
+         Ids{tokens_after({7, 7, 7, 7}).back(), tokens_after({1, 2, 3, 4, 5, 6, 0}).back()}));
+  CHECK_THROWS(backend.restore(2, kRowSeq + 1, saved.data()), Error, "takes 12 positions, not 13");
+  CHECK_THROWS(backend.save(3, saved.data()), Error, "there is no slot 3");
+}
+
 TEST(a_step_that_fails_anywhere_leaves_conversations_as_they_were) {
   const Ids ids{1, 2, 3, 4, 5, 6};
   for (const bool throws : {false, true}) {

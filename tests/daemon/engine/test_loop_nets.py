@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,18 @@ def test_nobody_else_waits_for_guesses(play: Play) -> None:
     device, _ = play([(0, submit(id, prompt(30, seed=id), 150, stages=GREEDY)) for id in (1, 2)])
     decodes = sum(run.kind == "decode" for run in device.runs)
     assert decodes >= 149
+
+
+def test_conversations_without_a_slot_are_not_computed_again(play: Play, cpu: Backend) -> None:
+    """Five in turns on two slots, two turns each."""
+    turns = {id: prompt(100, seed=id) for id in range(1, 6)}
+    script = [(0, submit(id, tokens, 3)) for id, tokens in turns.items()]
+    script += [(15, submit(10 + id, turns[id] + prompt(20, seed=id), 3)) for id in turns]
+    alone = serve(cpu, script, {})
+    device, told = play(script, replace(SERVE, slots=2, saved_bytes=1))
+    assert told.tokens == alone.tokens
+    assert [told.cached[10 + id] for id in turns] == [100] * len(turns)
+    assert device.saves >= 3
 
 
 def test_streams_get_a_token_between_two_pieces(play: Play) -> None:

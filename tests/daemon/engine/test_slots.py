@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from glmd.daemon.engine.shelf import Shelf, Shelved
 from glmd.daemon.engine.slots import Place, Slot, Slots
 
 
@@ -128,3 +129,72 @@ def test_shared_counts_leading_tokens_only() -> None:
     assert slot.shared(ids(1, 2)) == 2
     assert slot.shared(ids(9, 2, 3)) == 0
     assert slot.shared(ids(1, 9, 3)) == 1
+
+
+def shelving(n: int, room: int) -> Slots:
+    return Slots(n, Shelf(room))
+
+
+def carry_out(slots: Slots, place: Place) -> None:
+    """As the loop does, ten bytes a position."""
+    if place.shelves:
+        held = place.slot.held.copy()
+        slots.shelf.put(Shelved(held, np.zeros(10 * len(held), np.uint8)))
+    if isinstance(place.source, Shelved) and 2 * place.cached >= len(place.source.tokens):
+        slots.shelf.remove(place.source)
+
+
+def serve_on(slots: Slots, tokens: np.ndarray) -> Place:
+    place = slots.take(tokens, keep_all)
+    assert place is not None
+    carry_out(slots, place)
+    place.slot.tokens, place.slot.length = tokens, len(tokens)
+    slots.give_back(place.slot)
+    return place
+
+
+def test_who_loses_its_slot_comes_back_from_the_shelf() -> None:
+    slots = shelving(2, room=1000)
+    for start in (0, 100, 200):
+        serve_on(slots, ids(range(start, start + 10)))
+    assert (len(slots.shelf), slots.shelf.nbytes) == (1, 100)
+    place = serve_on(slots, ids(range(10), 77))
+    assert isinstance(place.source, Shelved)
+    assert (place.cached, place.shelves) == (10, True)
+    assert slots.shelf.best(ids(range(100, 110)))[0] == 10  # who had that slot
+    assert len(slots.shelf) == 1
+
+
+def test_a_branch_leaves_the_longer_conversation_on_the_shelf() -> None:
+    slots = shelving(1, room=1000)
+    serve_on(slots, ids(range(20)))
+    serve_on(slots, ids(range(100, 103)))
+    place = serve_on(slots, ids(range(4), 77))
+    assert (isinstance(place.source, Shelved), place.cached) == (True, 4)
+    assert slots.shelf.best(ids(range(20)))[0] == 20
+
+
+def test_what_another_holds_as_well_is_not_shelved() -> None:
+    slots = shelving(2, room=1000)
+    serve(slots, ids(range(10)))  # and it stays
+    serve_on(slots, ids(range(4)))
+    assert not serve_on(slots, ids(range(50, 60))).shelves
+    assert serve_on(slots, ids(range(70, 80))).shelves
+
+
+def test_the_longest_shelved_make_room() -> None:
+    slots = shelving(1, room=200)
+    for start in (0, 100, 200, 300):
+        serve_on(slots, ids(range(start, start + 10)))
+    assert slots.shelf.nbytes == 200
+    assert slots.shelf.best(ids(range(10)))[0] == 0
+    serve_on(slots, ids(range(30, 60)))
+    serve_on(slots, ids(7))
+    assert slots.shelf.best(ids(range(30, 60)))[0] == 0  # larger than the shelf
+    assert slots.shelf.best(ids(range(300, 310)))[0] == 10
+
+
+def test_nothing_is_shelved_without_room() -> None:
+    slots = Slots(1)
+    serve_on(slots, ids(range(10)))
+    assert not serve_on(slots, ids(range(50, 60))).shelves

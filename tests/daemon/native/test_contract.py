@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from support.backends import SLOTS, Engine, append, bm1684x_engine, cpu_engine
-from support.bmodels import SEQ_LENGTH, TINY, Form
+from support.bmodels import SEQ_LENGTH, TINY, Form, build_bmodel
 from support.simulated import Refused, Step
 
 COMPILED = pytest.mark.needs("tpu_mlir", "export")
 
+BMODELS: dict[str, Callable[[], Path]] = {
+    "shifted": lambda: build_bmodel(TINY, Form()),
+    "rows": lambda: build_bmodel(TINY, Form(rows=True, addr_mode="io_alone")),
+}
 ENGINES = [
     pytest.param(None, id="cpu"),
-    pytest.param(Form(), id="bm1684x-shifted", marks=COMPILED),
-    pytest.param(Form(rows=True, addr_mode="io_alone"), id="bm1684x-rows", marks=COMPILED),
+    *(pytest.param(made, id=f"bm1684x-{name}", marks=COMPILED) for name, made in BMODELS.items()),
 ]
 
 pytestmark = pytest.mark.timeout(600)
@@ -25,9 +29,9 @@ pytestmark = pytest.mark.timeout(600)
 
 @pytest.fixture(scope="module", params=ENGINES)
 def loaded(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    form: Form | None = request.param
+    made: Callable[[], Path] | None = request.param
     opened: AbstractContextManager[Engine] = (
-        cpu_engine(SEQ_LENGTH) if form is None else bm1684x_engine(form)
+        cpu_engine(SEQ_LENGTH) if made is None else bm1684x_engine(made())
     )
     with opened as engine:
         yield engine
@@ -122,6 +126,23 @@ def test_a_copy_goes_on_like_its_source(engine: Engine) -> None:
     copied = logits(engine, 1, 6, ids(3, seed=1))
     assert engine.call("length", 0) == 10
     np.testing.assert_array_equal(logits(engine, 0, 6, ids(3, seed=1)), copied)
+
+
+def test_a_saved_conversation_goes_on_in_another_slot(engine: Engine) -> None:
+    append(engine, 0, 0, ids(10), "none")
+    each = engine.call("facts")["saved_bytes"]
+    if each == 0:
+        with pytest.raises(Refused, match="has its slots in host memory"):
+            engine.call("save", 0)
+        return
+    saved = engine.call("save", 0)
+    assert saved.nbytes == 10 * each
+    fresh = logits(engine, 0, 10, ids(1, seed=1))
+    append(engine, 0, 0, ids(20, seed=9), "none")
+    append(engine, 2, 0, ids(3, seed=8), "none")
+    engine.call("restore", 2, saved)
+    assert lengths(engine) == [20, 0, 10]
+    np.testing.assert_array_equal(logits(engine, 2, 10, ids(1, seed=1)), fresh)
 
 
 def test_a_truncated_slot_forgets(engine: Engine) -> None:
