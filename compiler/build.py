@@ -7,8 +7,9 @@ from typing import Literal
 
 from glmd.packed import Mode
 
-# Which nets there are and how they look to a host; `seed` are those of the vendor's demos.
-Recipe = Literal["seed"]
+# Which nets there are and how they look to a host: `seed` has those of the vendor's demos, `serve`
+# has nets for many conversations at once.
+Recipe = Literal["seed", "serve"]
 
 
 @dataclass(frozen=True)

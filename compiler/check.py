@@ -21,6 +21,12 @@ def check_build(checkpoint: Checkpoint, build: Build) -> None:
             f"{checkpoint.folder.name} was trained for.",
             hint=f"Give at most {config.seq_length}.",
         )
+    if build.recipe == "serve" and build.num_device > 1:
+        raise CompileFailed(
+            "The nets of --recipe serve are for one device.",
+            hint="Leave --num-device out, and several chips serve as replicas of the whole model; "
+            "or give --recipe seed.",
+        )
     if build.mode == "int8" and build.num_device > 1:
         raise CompileFailed(
             f"TPU-MLIR {VERSION} cannot split int8 weights over devices: it stops at an assertion "
@@ -44,10 +50,10 @@ def check_build(checkpoint: Checkpoint, build: Build) -> None:
 
 
 def check_torch() -> None:
-    """Raises CompileFailed where the export's libraries are not installed."""
+    """Raises CompileFailed where torch and onnx are not installed."""
     missing = [name for name in ("torch", "onnx") if find_spec(name) is None]
     if missing:
         raise CompileFailed(
-            f"The export needs {' and '.join(missing)}, which this Python does not have.",
+            f"This needs {' and '.join(missing)}, which this Python does not have.",
             hint="Install it: pip install 'glmd[compile]'.",
         )

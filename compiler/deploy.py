@@ -1,4 +1,4 @@
-"""From an ONNX file to a bmodel: TPU-MLIR's transform, deploy and combine.
+"""From an exported net to a bmodel: TPU-MLIR's transform, deploy and combine.
 
 Its tools write beside themselves, so that each net has a folder of its own.
 """
@@ -58,6 +58,9 @@ def deploy_options(net: Net, build: Build) -> list[str]:
         options += ["--quant_output"]
     if build.num_device > 1 and net.kind not in HEADS:  # which run on the first device
         options += ["--num_device", str(build.num_device)]
+    if build.recipe == "serve":
+        # A net works at the addresses that a launch names: in the KV cache, without a copy of it.
+        options += ["--addr_mode", "io_reloc"]
     return options
 
 
@@ -65,35 +68,38 @@ def deploy_net(
     toolchain: Toolchain,
     net: Net,
     build: Build,
-    folder: Path,
+    exported: Path,
     *,
     started: Callable[[str], None] = lambda step: None,
     stop: threading.Event | None = None,
 ) -> Path:
-    """`folder`/NET.onnx to `folder`/NET.bmodel, beside the log and the compiler's profile.
+    """`exported` to NET.bmodel, beside it, as the log and the compiler's profile are.
 
-    The ONNX file and what the tools leave behind are deleted. `started` is told each step, `stop`
-    gives up. Raises CompileFailed and Stopped.
+    `exported` and what the tools leave behind are deleted. `started` is told each step,
+    `stop` gives up. Raises CompileFailed and Stopped.
     """
+    folder = exported.parent
     log, model = folder / LOG, folder / f"{net.name}.bmodel"
-    onnx, mlir = folder / f"{net.name}.onnx", f"{net.name}.mlir"
+    mlir = f"{net.name}.mlir"
     for left in folder.glob(f"{_WORK}*"):
         shutil.rmtree(left, ignore_errors=True)
     # A folder of its own: tools that outlived a killed run may still be writing into theirs.
     with tempfile.TemporaryDirectory(prefix=_WORK, dir=folder, ignore_cleanup_errors=True) as work:
-        steps = {
-            "transform": [
+        steps = {}
+        if exported.name == mlir:
+            shutil.copy(exported, work)
+        else:
+            steps["transform"] = [
                 *toolchain.transform(),
-                *("--model_name", net.name, "--model_def", str(onnx), "--mlir", mlir),
+                *("--model_name", net.name, "--model_def", str(exported), "--mlir", mlir),
                 # Our nets have nothing to simplify, and that step would take half of the memory.
                 *("--do_onnx_sim", ""),
-            ],
-            "deploy": [
-                *toolchain.deploy(),
-                *("--mlir", mlir, "--chip", CHIP, "--model", model.name),
-                *deploy_options(net, build),
-            ],
-        }
+            ]
+        steps["deploy"] = [
+            *toolchain.deploy(),
+            *("--mlir", mlir, "--chip", CHIP, "--model", model.name),
+            *deploy_options(net, build),
+        ]
         for step, command in steps.items():
             started(step)
             run_tool(
@@ -102,7 +108,7 @@ def deploy_net(
                 folder=Path(work),
                 log=log,
                 step=step,
-                net=net.name,
+                net=net.key,
                 stop=stop,
             )
         if build.num_device > 1:
@@ -110,7 +116,7 @@ def deploy_net(
         for made in (Path(work, PROFILE), Path(work, model.name)):
             if made.exists():
                 made.replace(folder / made.name)
-    onnx.unlink()
+    exported.unlink()
     return model
 
 

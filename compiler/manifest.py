@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,12 @@ class PortFacts(msgspec.Struct, frozen=True):
 
 
 class NetFacts(msgspec.Struct, frozen=True):
+    """One stage of a net. `rows`: of new tokens, None for a net that is made for one number alone.
+    `seconds`: a launch as the compiler estimates it; None where it does not."""
+
     name: str
+    rows: int | None
+    seconds: float | None
     inputs: list[PortFacts]
     outputs: list[PortFacts]
 
@@ -73,10 +78,11 @@ def seal(
     toolchain: str,
     quantisation: dict[str, str],
     features: dict[str, Any],
-    nets: Sequence[Net] = (),
+    nets: Mapping[Net, float | None] | None = None,
 ) -> None:
     """Put tokenizer and configuration beside `model`, and the manifest last: where it is, the
-    folder is whole. Raises ModelError where the checkpoint has no tokenizer, and OSError."""
+    folder is whole. `nets`: of a bmodel, with the seconds that each takes. Raises ModelError where
+    the checkpoint has no tokenizer, and OSError."""
     checkpoint.tokenizer()
     for name in _COMPANIONS:
         if (checkpoint.folder / name).is_file():
@@ -89,7 +95,7 @@ def seal(
         quantisation=quantisation,
         features=features,
         model=checkpoint.config,
-        nets=[_facts(net) for net in nets],
+        nets=[_facts(net, seconds) for net, seconds in (nets or {}).items()],
         source=checkpoint.folder.name,
         glmd=glmd.__version__,
         toolchain=toolchain,
@@ -100,12 +106,12 @@ def seal(
     part.replace(folder / MANIFEST)
 
 
-def _facts(net: Net) -> NetFacts:
+def _facts(net: Net, seconds: float | None) -> NetFacts:
     ports = (
         [PortFacts(port.name, port.dtype, port.shape) for port in side]
         for side in (net.inputs, net.outputs)
     )
-    return NetFacts(net.name, *ports)
+    return NetFacts(net.name, net.rows, seconds, *ports)
 
 
 def _sha256(path: Path) -> str:

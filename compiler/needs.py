@@ -13,20 +13,21 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from glmd.compiler.build import Recipe
 from glmd.compiler.deploy import quantise
 from glmd.compiler.nets import Net
-from glmd.compiler.seed.parameters import parameters
+from glmd.compiler.parameters import parameters
 from glmd.errors import CompileFailed
 
 if TYPE_CHECKING:
     from glmd.compiler.pipeline import Pipeline
 
-# Of a transform, which takes more than any other step: bytes, and bytes a parameter.
+# Of the hungriest step, which is the transform where there is one: bytes, and bytes a parameter.
 TOOL_BASE = 500 << 20
-TOOL_BYTES = 44
+TOOL_BYTES: dict[Recipe, int] = {"seed": 44, "serve": 8}
 
-# Of a net's ONNX file, and of what the tools write beside it while they work.
-ONNX_BYTES = 4
+# Of an exported net, and of what the tools write beside it while they work.
+EXPORT_BYTES = 4
 SCRATCH_BYTES = 14
 
 # A net's bmodel: its weights, and the chip's program, which is the same in each.
@@ -36,9 +37,9 @@ WEIGHT_BYTES = {"F16": 2.0, "W8F16": 1.05, "W4F16": 0.55, "F32": 4.0}
 _SHARE = 0.9  # of the free memory that the tools of all jobs may take
 
 
-def tool_memory(count: int) -> int:
+def tool_memory(count: int, recipe: Recipe) -> int:
     """Of the tools that compile a net of `count` parameters, bytes."""
-    return TOOL_BASE + TOOL_BYTES * count
+    return TOOL_BASE + TOOL_BYTES[recipe] * count
 
 
 def room_for_tools() -> int:
@@ -50,26 +51,31 @@ def default_jobs() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def check_room(pipeline: Pipeline, nets: Sequence[Net], *, every_onnx: bool = False) -> None:
+def check_room(pipeline: Pipeline, nets: Sequence[Net], *, every_export: bool = False) -> None:
     """Raises CompileFailed where `nets` cannot be compiled for want of disk or memory.
-    `every_onnx`: the ONNX files of all of them are there at once."""
+    `every_export`: what is exported of all of them is there at once."""
     if not nets:
         return
-    config, jobs = pipeline.checkpoint.config, pipeline.jobs
-    counts = sorted((parameters(net, config) for net in nets), reverse=True)
-    _check_memory(counts[0])
-    mode = pipeline.build.mode
-    models = sum(
-        BASE_BYTES + WEIGHT_BYTES[quantise(net, mode)] * parameters(net, config) for net in nets
-    )
-    exported = counts if every_onnx else counts[:jobs]
-    needed = ONNX_BYTES * sum(exported) + SCRATCH_BYTES * sum(counts[:jobs])
+    config, jobs, build = pipeline.checkpoint.config, pipeline.jobs, pipeline.build
+    # Nets with the same weights are exported with one copy of them, and joined to one bmodel.
+    families: dict[str, list[Net]] = {}
+    for net in nets:
+        families.setdefault(net.family, []).append(net)
+    counts = sorted((parameters(family[0], config) for family in families.values()), reverse=True)
+    _check_memory(tool_memory(counts[0], build.recipe))
+    models = {
+        name: BASE_BYTES + WEIGHT_BYTES[quantise(nets[0], build.mode)] * parameters(nets[0], config)
+        for name, nets in families.items()
+    }
+    apart = max(models[name] * (len(nets) - 1) for name, nets in families.items())
+    exported = counts if every_export else counts[:jobs]
+    needed = EXPORT_BYTES * sum(exported) + SCRATCH_BYTES * sum(counts[:1] * jobs) + apart
     # The nets, and the bmodel made of them, which holds the weights of each layer once.
-    _check_disk(pipeline.workspace.folder, int(needed + 1.5 * models))
+    _check_disk(pipeline.workspace.folder, int(needed + 1.5 * sum(models.values())))
 
 
-def _check_memory(count: int) -> None:
-    needed, free = tool_memory(count), psutil.virtual_memory().available
+def _check_memory(needed: int) -> None:
+    free = psutil.virtual_memory().available
     if needed > free:
         raise CompileFailed(
             f"TPU-MLIR needs about {_gib(needed)} of memory for the largest net, "

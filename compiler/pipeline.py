@@ -10,20 +10,20 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from glmd.bmodel.features import read_features
 from glmd.bmodel.reader import read_bmodel
 from glmd.checkpoint.folder import Checkpoint
 from glmd.compiler.build import Build
-from glmd.compiler.check import check_torch
-from glmd.compiler.deploy import combine, deploy_net, quantisation
+from glmd.compiler.deploy import PROFILE, combine, deploy_net, quantisation
+from glmd.compiler.estimate.profile import read_profile
 from glmd.compiler.gate import MemoryGate
 from glmd.compiler.manifest import seal
 from glmd.compiler.needs import check_room, room_for_tools, tool_memory
 from glmd.compiler.nets import Net
-from glmd.compiler.seed.nets import seed_nets
-from glmd.compiler.seed.parameters import parameters
+from glmd.compiler.parameters import parameters
+from glmd.compiler.recipes import check_export, export_net, recipe_nets
 from glmd.compiler.toolchain.run import Stopped
 from glmd.compiler.toolchain.toolchain import Toolchain
 from glmd.compiler.workspace import Workspace
@@ -53,25 +53,26 @@ class Pipeline:
     jobs: int = 1
     _stop: threading.Event = field(default_factory=threading.Event)
     _exporting: threading.Lock = field(default_factory=threading.Lock)
+    _joining: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def nets(self) -> list[Net]:
-        return seed_nets(self.checkpoint.config, self.build.seq_length)
+        return recipe_nets(self.checkpoint.config, self.build)
 
     def export(self, device: str = "cpu") -> None:
-        """Every net as ONNX."""
-        check_torch()
-        missing = [net for net in self._undone() if not self.workspace.onnx(net).exists()]
-        check_room(self, missing, every_onnx=True)
+        """Every net as the compiler takes it."""
+        check_export(self.build)
+        missing = [net for net in self._undone() if not self.workspace.exported(net).exists()]
+        check_room(self, missing, every_export=True)
         self._each(missing, lambda net: self._export(net, device), of=self.nets)
 
     def deploy(self, toolchain: Toolchain) -> None:
-        """From the ONNX files to a bmodel of each net."""
+        """From what was exported to a bmodel of each net."""
         missing = self._undone()
         for net in missing:
-            if not self.workspace.onnx(net).exists():
+            if not self.workspace.exported(net).exists():
                 raise CompileFailed(
-                    f"{self.workspace.onnx(net)} is not there.",
+                    f"{self.workspace.exported(net)} is not there.",
                     hint="`glmd compile export`, with the same options, makes it.",
                 )
         check_room(self, missing)
@@ -83,15 +84,15 @@ class Pipeline:
         self.combine(toolchain)
 
     def make(self, toolchain: Toolchain, nets: Sequence[Net], device: str = "cpu") -> None:
-        """Export and deploy some of the nets, one by one, so that one ONNX file is there for each
-        job and not for each net."""
+        """Export and deploy some of the nets, one by one, so that one export is there for each job
+        and not for each net."""
 
         def work(net: Net) -> None:
-            if not self.workspace.onnx(net).exists():
+            if not self.workspace.exported(net).exists():
                 self._export(net, device)
             self._deploy(net, toolchain)
 
-        check_torch()
+        check_export(self.build)
         missing = [net for net in self._undone() if net in nets]
         check_room(self, missing)
         self._each(missing, work, of=nets)
@@ -103,11 +104,14 @@ class Pipeline:
             return
         if missing := self._undone():
             raise CompileFailed(
-                f"{len(missing)} of {len(nets)} nets are not compiled, {missing[0].name} first.",
+                f"{len(missing)} of {len(nets)} nets are not compiled, {missing[0].key} first.",
                 hint="`glmd compile deploy`, with the same options, compiles them.",
             )
-        models = [workspace.net_model(net) for net in nets]
+        families = self._families()
         with _disk(workspace.folder):
+            for family in families:
+                self._join(family, toolchain)
+            models = [self._model(family) for family in families]
             if not workspace.model.exists():
                 self.listener.started(workspace.model.name, "combine")
                 combine(toolchain, models, workspace.model, workspace.nets)
@@ -119,34 +123,78 @@ class Pipeline:
                 target="bm1684x",
                 toolchain=f"tpu_mlir {toolchain.version}",
                 quantisation=quantisation(self.build),
-                features=asdict(read_features(read_bmodel(workspace.model))),
-                nets=nets,
+                features=self._features(),
+                nets={net: self._seconds(net) for net in nets},
             )
         for model in models:
             model.unlink(missing_ok=True)
 
+    def _families(self) -> list[list[Net]]:
+        found: dict[str, list[Net]] = {}
+        for net in self.nets:
+            found.setdefault(net.family, []).append(net)
+        return list(found.values())
+
+    def _model(self, family: Sequence[Net]) -> Path:
+        if len(family) == 1:
+            return self.workspace.net_model(family[0])
+        return self.workspace.family_model(family[0].family)
+
+    def _join(self, family: Sequence[Net], toolchain: Toolchain) -> None:
+        """One bmodel of nets with the same weights once all are there: together they are as large
+        as one of them, and apart they would fill a disk."""
+        models = [self.workspace.net_model(net) for net in family]
+        joined = self._model(family)
+        with self._joining:
+            if len(family) == 1 or not all(model.exists() for model in models):
+                return
+            if not joined.exists():
+                combine(toolchain, models, joined, self.workspace.nets)
+            self.workspace.family_weights(family[0].family).unlink(missing_ok=True)
+            for model in models:
+                model.unlink()
+
+    def _features(self) -> dict[str, Any]:
+        if self.build.recipe == "serve":
+            layers = self.checkpoint.config.num_layers
+            return {"layers": layers, "seq_length": self.build.seq_length}
+        return asdict(read_features(read_bmodel(self.workspace.model)))
+
+    def _seconds(self, net: Net) -> float | None:
+        path = self.workspace.net_folder(net) / PROFILE
+        profile = read_profile(path) if path.exists() else None
+        return profile.seconds if profile else None
+
     def _undone(self) -> list[Net]:
         if self.workspace.model.exists():
             return []
-        return [net for net in self.nets if not self.workspace.net_model(net).exists()]
+        return [
+            net
+            for family in self._families()
+            for net in family
+            if not (self._model(family).exists() or self.workspace.net_model(net).exists())
+        ]
 
     def _each(self, nets: Sequence[Net], work: Callable[[Net], None], *, of: Sequence[Net]) -> None:
         """`work` for each net that is left of some, several at once; the first failure ends them
         all."""
         config = self.checkpoint.config
-        sizes = {net.name: parameters(net, config) for net in of}
+        sizes = {net.key: parameters(net, config) for net in of}
         total = sum(size + _START for size in sizes.values())
-        left = sum(sizes[net.name] + _START for net in nets)
+        left = sum(sizes[net.key] + _START for net in nets)
         self.listener.begin(total, total - left)
         gate = MemoryGate(room_for_tools())
 
         def guarded(net: Net) -> None:
-            with gate.take(tool_memory(sizes[net.name])), _disk(self.workspace.folder):
+            with (
+                gate.take(tool_memory(sizes[net.key], self.build.recipe)),
+                _disk(self.workspace.folder),
+            ):
                 if self._stop.is_set():
                     raise Stopped
                 self.workspace.net_folder(net)
                 work(net)
-            self.listener.finished(net.name, sizes[net.name] + _START)
+            self.listener.finished(net.key, sizes[net.key] + _START)
 
         with ThreadPoolExecutor(self.jobs, thread_name_prefix="net") as pool:
             futures = [pool.submit(guarded, net) for net in nets]
@@ -162,25 +210,26 @@ class Pipeline:
                 raise failure
 
     def _export(self, net: Net, device: str) -> None:
-        # Lazily: torch takes seconds to load, and steps behind the export need none.
-        from glmd.compiler.seed.export import export_net
-
         with self._exporting:
             if self._stop.is_set():
                 raise Stopped
-            self.listener.started(net.name, "export")
-            path = self.workspace.onnx(net)
-            export_net(self.checkpoint, net, self.build.seq_length, path, device)
+            self.listener.started(net.key, "export")
+            path = self.workspace.exported(net)
+            weights = self.workspace.family_weights(net.family)
+            export_net(self.checkpoint, net, self.build, path, weights, device)
 
     def _deploy(self, net: Net, toolchain: Toolchain) -> None:
         deploy_net(
             toolchain,
             net,
             self.build,
-            self.workspace.net_folder(net),
-            started=lambda step: self.listener.started(net.name, step),
+            self.workspace.exported(net),
+            started=lambda step: self.listener.started(net.key, step),
             stop=self._stop,
         )
+        for family in self._families():
+            if net in family:
+                self._join(family, toolchain)
 
 
 @contextmanager

@@ -5,7 +5,8 @@
       manifest.json          last of all: where it is, everything is
       nets/
         build.json           what the nets below are made from and by
-        NET/                 log, the compiler's profile, and NET.bmodel until all are combined
+        NET/ or NET.ROWS/    log, the compiler's profile, and NET.bmodel until all are combined
+        FAMILY.bmodel        nets with the same weights, until all are
 
 A net is there whole or not at all, so that a run goes on where another was killed.
 """
@@ -25,6 +26,7 @@ from glmd.checkpoint.source import MANIFEST
 from glmd.compiler.build import Build
 from glmd.compiler.deploy import LOG
 from glmd.compiler.nets import Net
+from glmd.compiler.recipes import export_suffix
 from glmd.errors import CompileFailed
 
 Identity = Mapping[str, Any]
@@ -39,6 +41,7 @@ class Workspace:
         self.model = self.folder / f"{build.stem}.bmodel"
         self.nets = self.folder / "nets"
         self._identity = self.nets / "build.json"
+        self._exported = export_suffix(build)
 
     def __enter__(self) -> Workspace:
         try:
@@ -105,15 +108,24 @@ class Workspace:
 
     def net_folder(self, net: Net) -> Path:
         """Made if need be."""
-        folder = self.nets / net.name
+        folder = self.nets / net.key
         folder.mkdir(exist_ok=True)
         return folder
 
-    def onnx(self, net: Net) -> Path:
-        return self.nets / net.name / f"{net.name}.onnx"
+    def exported(self, net: Net) -> Path:
+        """What the compiler starts from."""
+        return self.nets / net.key / f"{net.name}{self._exported}"
 
     def net_model(self, net: Net) -> Path:
-        return self.nets / net.name / f"{net.name}.bmodel"
+        return self.nets / net.key / f"{net.name}.bmodel"
+
+    def family_model(self, family: str) -> Path:
+        """Of all its nets."""
+        return self.nets / f"{family}.bmodel"
+
+    def family_weights(self, family: str) -> Path:
+        """What the exported nets of a family read, unless they hold their weights themselves."""
+        return self.nets / f"{family}.npz"
 
     def log(self, net: Net) -> Path:
-        return self.nets / net.name / LOG
+        return self.nets / net.key / LOG

@@ -31,6 +31,7 @@ def build_module(net: Net, config: ModelConfig, seq_length: int, weights: Weight
             return GreedyHead()
         case "penalty_sample_head":
             return PenaltySampleHead(net.outputs[0].shape[1])
+    raise ValueError(f"{net.kind} is no net of the seed recipe")
 
 
 class RmsNorm(nn.Module):

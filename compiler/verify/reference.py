@@ -1,12 +1,12 @@
 """What each net should give: torch in float32, on the weights as the bmodel has them.
 
-One prompt and one token behind it. A net's inputs are the reference's outputs of the net before it,
-rounded to what the bmodel takes (teacher-forced), so that each net answers for itself alone.
+A net's inputs are what torch computed for the nets before it, rounded to what the bmodel takes
+(teacher-forced), so that each net answers for itself alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,15 +18,12 @@ from glmd.checkpoint.folder import Checkpoint
 from glmd.checkpoint.names import EMBEDDING
 from glmd.compiler.build import Build
 from glmd.compiler.nets import Net, Port
-from glmd.compiler.seed.modules import build_module
-from glmd.compiler.seed.nets import seed_nets
 from glmd.compiler.seed.weights import Weights, checkpoint_weights
 from glmd.compiler.verify.quantisation import dequantised
 
 MASKED = -10000.0
 
-_SEED = 20240401
-_TOP_P, _TEMPERATURE, _PENALTY = 0.8, 0.7, 1.1
+SEED = 20240401
 _DTYPES = {"f16": np.float16, "f32": np.float32, "i32": np.int32}
 
 
@@ -40,22 +37,23 @@ class Expected:
     rows: int | None = None
 
 
-def expectations(checkpoint: Checkpoint, build: Build) -> Iterator[Expected]:
-    """Net by net, in the model's order."""
-    weights = device_weights(checkpoint, build)
-    reference = _Reference(checkpoint, build)
-    for net in seed_nets(checkpoint.config, build.seq_length):
-        module = build_module(net, checkpoint.config, build.seq_length, weights)
-        inputs = [
-            tensor.numpy().astype(_DTYPES[port.dtype])
-            for port, tensor in zip(net.inputs, reference.inputs(net), strict=True)
-        ]
-        with torch.no_grad():
-            found = module(*(_tensor(port, x) for port, x in zip(net.inputs, inputs, strict=True)))
-        outputs = list(found) if isinstance(found, tuple) else [found]
-        reference.keep(net, outputs)
-        rows = reference.length if net.kind == "block" else None
-        yield Expected(net, inputs, [output.float().numpy() for output in outputs], rows)
+def rounded(net: Net, inputs: Iterable[Tensor]) -> list[NDArray[np.generic]]:
+    """`inputs` as the bmodel takes them."""
+    return [
+        tensor.numpy().astype(_DTYPES[port.dtype])
+        for port, tensor in zip(net.inputs, inputs, strict=True)
+    ]
+
+
+def computed(
+    module: Callable[..., Tensor | tuple[Tensor, ...]],
+    net: Net,
+    inputs: Iterable[NDArray[np.generic]],
+) -> list[Tensor]:
+    """What `module` gives for them."""
+    with torch.no_grad():
+        found = module(*(_tensor(port, x) for port, x in zip(net.inputs, inputs, strict=True)))
+    return list(found) if isinstance(found, tuple) else [found]
 
 
 def device_weights(checkpoint: Checkpoint, build: Build) -> Weights:
@@ -73,55 +71,3 @@ def device_weights(checkpoint: Checkpoint, build: Build) -> Weights:
 
 def _tensor(port: Port, array: NDArray[np.generic]) -> Tensor:
     return torch.from_numpy(array.astype(np.int64 if port.dtype == "i32" else np.float32))
-
-
-class _Reference:
-    """The state of the conversation between two nets."""
-
-    def __init__(self, checkpoint: Checkpoint, build: Build) -> None:
-        total = build.seq_length
-        random = torch.Generator().manual_seed(_SEED)
-        ids = torch.randint(checkpoint.config.padded_vocab_size, (1, total), generator=random)
-        self.length = max(1, total * 3 // 4)
-        self.ids = torch.where(torch.arange(total) < self.length, ids, 0)
-        self.token = ids[:, -1:]
-        self.prompt = self.one = self.logits = torch.empty(0)
-        self.cache: tuple[Tensor, ...] = ()
-
-    def inputs(self, net: Net) -> tuple[Tensor, ...]:
-        total, length = self.ids.shape[1], self.length
-        positions = torch.arange(total)
-        match net.kind:
-            case "embedding":
-                return (self.ids if net.inputs[0].shape[1] > 1 else self.token,)
-            case "block":
-                mask = torch.full((1, 1, total, total), MASKED)
-                mask[..., :length, :length] = torch.full((length, length), MASKED).triu(1)
-                return self.prompt, torch.where(positions < length, positions, 0)[None], mask
-            case "block_cache":
-                mask = torch.zeros(1, 1, 1, total + 1)
-                mask[..., : total - length] = MASKED
-                key, value = (rows.roll(total - length, 0) for rows in self.cache)
-                return self.one, torch.tensor([[length]]), mask, key, value
-            case "lm_head":
-                return (self.prompt[length - 1],)
-            case "greedy_head":
-                return (self.logits,)
-            case "penalty_sample_head":
-                numbers = (torch.tensor([x]) for x in (_TOP_P, _TEMPERATURE, _PENALTY))
-                return self.logits, self.ids, *numbers
-
-    def keep(self, net: Net, outputs: list[Tensor]) -> None:
-        """What later nets start from."""
-        match net.name.rstrip("0123456789"):
-            case "embedding":
-                self.prompt = outputs[0]
-            case "embedding_cache":
-                self.one = outputs[0]
-            case "block_":
-                self.prompt, *cache = outputs
-                self.cache = tuple(cache)
-            case "block_cache_":
-                self.one = outputs[0]
-            case "lm_head":
-                self.logits = outputs[0]

@@ -56,10 +56,10 @@ def compile_options(function: F) -> F:
     @click.argument("checkpoint", type=click.Path(path_type=Path))
     @click.option(
         "--recipe",
-        type=click.Choice(["seed"]),
+        type=click.Choice(["seed", "serve"]),
         default="seed",
         show_default=True,
-        help="Which nets: seed has those of the vendor's demos.",
+        help="Which nets: seed has those of the vendor's demos; serve answers several at once.",
     )
     @click.option("--mode", type=click.Choice(MODES), default="f16", show_default=True)
     @click.option(

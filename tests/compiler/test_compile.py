@@ -163,4 +163,4 @@ def test_verify_refuses_another_length(toy: Path, toy_model: Path, tmp_path: Pat
     """The length is no part of the file's name."""
     told = glmd_compile("verify", *compile_words(toy, toy_model.parents[1], length=32))
     assert told.returncode == 1
-    assert "embedding: input_ids is int32 [1, 16], not int32 [1, 32]." in told.stderr
+    assert "embedding takes i32 [1, 16], not i32 [1, 32]." in told.stderr

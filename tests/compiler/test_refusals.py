@@ -128,7 +128,7 @@ def test_a_disk_that_fills_up_meanwhile(checkpoint: Path, tmp_path: Path) -> Non
         pipeline = Pipeline(opened, build, workspace, Deaf())
         for net in pipeline.nets:
             workspace.net_folder(net)
-            workspace.onnx(net).touch()
+            workspace.exported(net).touch()
             workspace.log(net).symlink_to("/dev/full")
         with pytest.raises(CompileFailed, match=r"The disk of .* is full") as caught:
             pipeline.deploy(toolchain)

@@ -1,4 +1,4 @@
-"""How much of the checkpoint a net of the seed recipe holds."""
+"""How much of the checkpoint a net holds."""
 
 from __future__ import annotations
 
