@@ -38,11 +38,11 @@ class PortFacts(msgspec.Struct, frozen=True):
 
 
 class NetFacts(msgspec.Struct, frozen=True):
-    """One stage of a net. `rows`: of new tokens, None for a net that is made for one number alone.
-    `seconds`: a launch as the compiler estimates it; None where it does not."""
+    """One stage of a net. `rows`: of what it gives. `seconds`: a launch as the compiler estimates
+    it; None where it does not."""
 
     name: str
-    rows: int | None
+    rows: int
     seconds: float | None
     inputs: list[PortFacts]
     outputs: list[PortFacts]
@@ -111,7 +111,7 @@ def _facts(net: Net, seconds: float | None) -> NetFacts:
         [PortFacts(port.name, port.dtype, port.shape) for port in side]
         for side in (net.inputs, net.outputs)
     )
-    return NetFacts(net.name, net.rows, seconds, *ports)
+    return NetFacts(net.name, net.outputs[0].shape[0], seconds, *ports)
 
 
 def _sha256(path: Path) -> str:

@@ -10,7 +10,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from glmd.bmodel.features import read_features
 from glmd.bmodel.reader import read_bmodel
@@ -123,7 +123,7 @@ class Pipeline:
                 target="bm1684x",
                 toolchain=f"tpu_mlir {toolchain.version}",
                 quantisation=quantisation(self.build),
-                features=self._features(),
+                features=asdict(read_features(read_bmodel(workspace.model))),
                 nets={net: self._seconds(net) for net in nets},
             )
         for model in models:
@@ -153,12 +153,6 @@ class Pipeline:
             self.workspace.family_weights(family[0].family).unlink(missing_ok=True)
             for model in models:
                 model.unlink()
-
-    def _features(self) -> dict[str, Any]:
-        if self.build.recipe == "serve":
-            layers = self.checkpoint.config.num_layers
-            return {"layers": layers, "seq_length": self.build.seq_length}
-        return asdict(read_features(read_bmodel(self.workspace.model)))
 
     def _seconds(self, net: Net) -> float | None:
         path = self.workspace.net_folder(net) / PROFILE

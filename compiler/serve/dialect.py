@@ -57,10 +57,22 @@ class Graph:
         shape = *left.shape[:-1], right.shape[-1]
         return self._op("MatMul", (left, right, bias), shape, name=name)
 
-    def matmul_turned(self, left: Value, right: Value) -> Value:
-        """`left` [..., n, width] by the rows of `right` [..., m, width]."""
-        shape = *left.shape[:-1], right.shape[-2]
-        return self._op("MatMul", (left, right, NONE), shape, "right_transpose = true")
+    def attention(self, query: Value, key: Value, value: Value, mask: Value) -> Value:
+        """[1, L, heads × D] of query [1, L, heads, D], key and value [1, M, KV, D] and a mask
+        [1, 1, L, M] that is added; scores are divided by the root of D."""
+        (_, length, heads, width), (_, past, groups, _) = query.shape, key.shape
+        numbers = {
+            "batch": 1,
+            "q_head": heads,
+            "kv_head": groups,
+            "dim": width,
+            "mq": length,
+            "mk": past,
+        }
+        listed = "".join(f", {name} = {number} : i64" for name, number in numbers.items())
+        attributes = f"scale = {width**-0.5:.17e} : f64, keep_dims = false{listed}"
+        inputs = (query, key, value, mask, NONE)
+        return self._op("FAttention", inputs, (1, length, heads * width), attributes)
 
     def add(self, left: Value, right: Value) -> Value:
         return self._op("Add", (left, right), _wider(left, right))
@@ -71,15 +83,8 @@ class Graph:
     def mul(self, left: Value, right: Value) -> Value:
         return self._op("Mul", (left, right), _wider(left, right))
 
-    def scale(self, value: Value, factor: float) -> Value:
-        return self._op("MulConst", (value,), value.shape, f"const_val = {factor:.17e} : f64")
-
     def silu(self, value: Value) -> Value:
         return self._op("SiLU", (value,), value.shape)
-
-    def softmax(self, value: Value) -> Value:
-        """Over the last axis."""
-        return self._op("Softmax", (value,), value.shape, f"axis = {len(value.shape) - 1} : si32")
 
     def rms_norm(self, value: Value, weight: Value, epsilon: float) -> Value:
         return self._op("RMSNorm", (value, weight), value.shape, f"eps = {epsilon:.17e} : f64")
@@ -93,10 +98,6 @@ class Graph:
         if prod(shape) != prod(value.shape):
             raise ValueError(f"{value.shape} cannot be {shape}")
         return self._op("Reshape", (value,), shape, name=name)
-
-    def permute(self, value: Value, order: Sequence[int]) -> Value:
-        shape = tuple(value.shape[axis] for axis in order)
-        return self._op("Permute", (value,), shape, f"order = {list(order)}")
 
     def slice(self, value: Value, axis: int, start: int, end: int) -> Value:
         offset, ends = [0] * len(value.shape), list(value.shape)

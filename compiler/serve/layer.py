@@ -31,7 +31,7 @@ class Layer:
         if self.net.kind == "decode":
             attended, rows = self._decode(query, key, value, mask, history)
         else:
-            attended, rows = self._behind(history, query, key, value, mask), [key, value]
+            attended, rows = self._attend(history, query, key, value, mask), [key, value]
         hidden = self._finish(hidden, attended)
         outputs = [hidden, *rows]
         return graph.text(
@@ -83,34 +83,14 @@ class Layer:
         ]
         return graph.concat([*turned, rest], 3)
 
-    def _behind(
+    def _attend(
         self, history: Sequence[Value], query: Value, key: Value, value: Value, mask: Value
     ) -> Value:
         """[1, L, heads × D]: attention to a history, if there is one, and to the new rows."""
         if history:
             key = self.graph.concat([history[0], key], 1)
             value = self.graph.concat([history[1], value], 1)
-        return self._attend(query, key, value, mask)
-
-    def _attend(self, query: Value, keys: Value, values: Value, mask: Value) -> Value:
-        """The query heads of a group read the one KV head that they share."""
-        graph, config = self.graph, self.config
-        heads, groups, width = (
-            config.num_attention_heads,
-            config.multi_query_group_num,
-            config.kv_channels,
-        )
-        length, past = query.shape[1], keys.shape[1]
-        grouped = groups, heads // groups * length
-        query = graph.permute(graph.scale(query, width**-0.5), (0, 2, 1, 3))
-        query = graph.reshape(query, (1, *grouped, width))
-        scores = graph.matmul_turned(query, graph.permute(keys, (0, 2, 1, 3)))
-        scores = graph.reshape(scores, (1, heads, length, past))
-        shares = graph.softmax(graph.add(scores, mask))
-        shares = graph.reshape(shares, (1, *grouped, past))
-        mixed = graph.matmul(shares, graph.permute(values, (0, 2, 1, 3)))
-        mixed = graph.permute(graph.reshape(mixed, (1, heads, length, width)), (0, 2, 1, 3))
-        return graph.reshape(mixed, (1, length, heads * width))
+        return self.graph.attention(query, key, value, mask)
 
     def _decode(
         self, query: Value, key: Value, value: Value, mask: Value, history: Sequence[Value]
@@ -121,7 +101,7 @@ class Layer:
         for n in range(query.shape[1]):
             mine = self._row(query, 1, n), self._row(key, 1, n), self._row(value, 1, n)
             past = history[2 * n : 2 * n + 2]
-            attended.append(self._behind(past, *mine, self._row(mask, 0, n)))
+            attended.append(self._attend(past, *mine, self._row(mask, 0, n)))
             rows += mine[1:]
         return attended[0] if len(attended) == 1 else self.graph.concat(attended, 1), rows
 

@@ -31,10 +31,12 @@ def test_a_small_net() -> None:
 def test_shapes_follow_from_the_operations() -> None:
     graph = Graph("shapes", "")
     value = graph.input(Port("value", "f16", (2, 3, 8)))
-    assert graph.permute(value, (1, 0, 2)).shape == (3, 2, 8)
     assert graph.slice(value, 2, 2, 5).shape == (2, 3, 3)
     assert graph.concat([value, value], 1).shape == (2, 6, 8)
-    assert graph.matmul_turned(value, graph.reshape(value, (2, 3, 8))).shape == (2, 3, 3)
+    query = graph.input(Port("query", "f16", (1, 3, 4, 8)))
+    rows = graph.input(Port("rows", "f16", (1, 5, 2, 8)))
+    mask = graph.input(Port("mask", "f16", (1, 1, 3, 5)))
+    assert graph.attention(query, rows, rows, mask).shape == (1, 3, 32)
     assert graph.add(value, graph.weight("bias", (1, 1, 8))).shape == (2, 3, 8)
     assert [half.shape for half in graph.top(value, 5, ("values", "ids"))] == [(2, 3, 5)] * 2
     ids = graph.input(Port("ids", "i32", (1, 6)))
