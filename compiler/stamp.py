@@ -15,8 +15,9 @@ _HEADER = 64
 _TIME_FIELD = 2
 
 # In the program of a TopK: three bytes behind a flag that the compiler leaves as they were in
-# memory, zero most of the time. Found by compiling the same net many times.
-_PADDING = re.compile(rb"\x01\x00\xff\x01\x02\x22\x01(...)\x01\x00\x00\x00", re.DOTALL)
+# memory, zero most of the time, and before the number of rows. Found by compiling the same net many
+# times.
+_PADDING = re.compile(rb"\x01\x00\xff\x01\x02\x22\x01(...)[\x01-\x08]\x00\x00\x00", re.DOTALL)
 
 _NO_TIME = b"Thu Jan  1 00:00:00 1970\n"
 

@@ -69,11 +69,12 @@ FACTS = "facts.json"
 
 @dataclass(frozen=True)
 class Made:
-    """Of one net. Bytes in a bmodel."""
+    """Of one net. Bytes in a bmodel; `digest` tells whether another one has the same weights."""
 
     profile: Profile
     weights: int
     program: int
+    digest: str
 
 
 class Bench:
@@ -89,10 +90,10 @@ class Bench:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             self._deploy(net, build, folder)
-        weights, program = json.loads(facts.read_text())
+        weights, program, digest = json.loads(facts.read_text())
         profile = read_profile(folder / PROFILE)
         assert profile is not None, net.key
-        return Made(profile, weights, program)
+        return Made(profile, weights, program, digest)
 
     def _deploy(self, net: Net, build: Build, folder: Path) -> None:
         weights = self._weights(net, build.seq_length)
@@ -113,7 +114,8 @@ class Bench:
         for left in folder.iterdir():
             if left.name not in (PROFILE, "log"):
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
-        (folder / FACTS).write_text(json.dumps([part.weight_bytes, part.instruction_bytes]))
+        facts = part.weight_bytes, part.instruction_bytes, part.digest.hex()
+        (folder / FACTS).write_text(json.dumps(facts))
 
     def _weights(self, net: Net, seq_length: int) -> Path:
         suffix = "" if net.layer is None else f"_{seq_length}"
@@ -221,7 +223,8 @@ def size_table(found: dict[Mode, dict[Net, Made]]) -> list[str]:
         layer = {net: facts for net, facts in made.items() if net.layer is not None}
         (alone,) = (facts for net, facts in layer.items() if net.kind == "decode" and net.rows == 1)
         one = alone.weights + alone.program
-        whole = alone.weights + sum(facts.program for facts in layer.values())
+        stored = {facts.digest: facts.weights for facts in layer.values()}
+        whole = sum(stored.values()) + sum(facts.program for facts in layer.values())
         lines.append(f"| {mode} | {one / 1e6:.1f} MB | {whole / 1e6:.1f} MB | {whole / one:.3f} |")
     return lines
 

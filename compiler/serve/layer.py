@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from glmd.checkpoint.config import ModelConfig
 from glmd.compiler.nets import Net
 from glmd.compiler.serve.dialect import Graph, Value
-from glmd.compiler.serve.weights import COS, SIN, layer_prefix
+from glmd.compiler.serve.weights import ROTARY, layer_prefix
 
 
 @dataclass
@@ -27,9 +27,10 @@ class Layer:
         # computes wrong numbers where rows and KV heads are as many and rows come first.
         hidden = graph.reshape(states, (1, *states.shape))
         history = [graph.reshape(cache, (1, *cache.shape)) for cache in caches]
+        masks = self._rows(mask, 0) if self.net.kind == "decode" else [mask]
         query, key, value = self._project(hidden, positions)
         if self.net.kind == "decode":
-            attended, rows = self._decode(query, key, value, mask, history)
+            attended, rows = self._decode(query, key, value, masks, history)
         else:
             attended, rows = self._attend(history, query, key, value, mask), [key, value]
         hidden = self._finish(hidden, attended)
@@ -50,8 +51,7 @@ class Layer:
             config.multi_query_group_num,
         )
         normed = self._norm(hidden, "input_layernorm")
-        cos = self._angles(COS, positions)
-        sin = self._angles(SIN, positions)
+        cos, sin = self._angles(positions)
         parts = []
         for name, count in (("query", heads), ("key", groups), ("value", groups)):
             size = count * config.kv_channels
@@ -64,11 +64,13 @@ class Layer:
         query, key, value = parts
         return self._turn(query, cos, sin), self._turn(key, cos, sin), value
 
-    def _angles(self, name: str, positions: Value) -> Value:
-        """[1, L, 1, D / 4]: of the first half of a head, in pairs."""
+    def _angles(self, positions: Value) -> tuple[Value, Value]:
+        """Cosines and sines [1, L, 1, D / 4]: of the first half of a head, in pairs."""
         graph, width = self.graph, self.config.kv_channels // 4
-        table = graph.weight(name, (self.seq_length, width))
-        return graph.reshape(graph.gather(table, positions), (1, positions.shape[1], 1, width))
+        table = graph.weight(ROTARY, (self.seq_length, 2 * width))
+        rows = graph.gather(table, positions)
+        both = graph.reshape(rows, (1, positions.shape[1], 1, 2 * width))
+        return graph.slice(both, 3, 0, width), graph.slice(both, 3, width, 2 * width)
 
     def _turn(self, heads: Value, cos: Value, sin: Value) -> Value:
         """A head is: first members of all pairs, second members, and what is not turned."""
@@ -93,22 +95,27 @@ class Layer:
         return self.graph.attention(query, key, value, mask)
 
     def _decode(
-        self, query: Value, key: Value, value: Value, mask: Value, history: Sequence[Value]
+        self,
+        query: Value,
+        key: Value,
+        value: Value,
+        masks: Sequence[Value],
+        history: Sequence[Value],
     ) -> tuple[Value, list[Value]]:
         """Row by row, each behind a history of its own."""
+        parts = zip(*(self._rows(part, 1) for part in (query, key, value)), masks, strict=True)
         attended: list[Value] = []
         rows: list[Value] = []
-        for n in range(query.shape[1]):
-            mine = self._row(query, 1, n), self._row(key, 1, n), self._row(value, 1, n)
-            past = history[2 * n : 2 * n + 2]
-            attended.append(self._attend(past, *mine, self._row(mask, 0, n)))
-            rows += mine[1:]
+        for n, mine in enumerate(parts):
+            attended.append(self._attend(history[2 * n : 2 * n + 2], *mine))
+            rows += mine[1:3]
         return attended[0] if len(attended) == 1 else self.graph.concat(attended, 1), rows
 
-    def _row(self, value: Value, axis: int, row: int) -> Value:
-        if value.shape[axis] == 1:
-            return value
-        return self.graph.slice(value, axis, row, row + 1)
+    def _rows(self, value: Value, axis: int) -> list[Value]:
+        count = value.shape[axis]
+        if count == 1:
+            return [value]
+        return [self.graph.slice(value, axis, n, n + 1) for n in range(count)]
 
     def _finish(self, hidden: Value, attended: Value) -> Value:
         """Both residuals and the SwiGLU between them."""

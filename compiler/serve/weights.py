@@ -19,7 +19,7 @@ from glmd.compiler.nets import Net
 Array = NDArray[np.float32]
 Read = Callable[[str], Array]
 
-COS, SIN = "rotary.cos", "rotary.sin"
+ROTARY = "rotary"
 
 
 def layer_prefix(net: Net) -> str:
@@ -36,7 +36,7 @@ def net_weights(net: Net, config: ModelConfig, seq_length: int, read: Read) -> d
             return {FINAL_NORM: read(FINAL_NORM)[None], OUTPUT: _turned(read(OUTPUT))}
     if net.layer is None:
         return {}
-    return _layer(layer_prefix(net), config, read) | rotary(config, seq_length)
+    return _layer(layer_prefix(net), config, read) | {ROTARY: rotary(config, seq_length)}
 
 
 def _layer(prefix: str, config: ModelConfig, read: Read) -> dict[str, Array]:
@@ -68,12 +68,13 @@ def half_order(width: int) -> NDArray[np.int64]:
     return np.concatenate([pairs[:, 0], pairs[:, 1], np.arange(width // 2, width)])
 
 
-def rotary(config: ModelConfig, seq_length: int) -> dict[str, Array]:
-    """Cosines and sines [positions, D / 4]."""
+def rotary(config: ModelConfig, seq_length: int) -> Array:
+    """Cosines and sines of each position side by side [positions, D / 2]: as two tables they would
+    not lie in the same order for all nets."""
     rotated = config.kv_channels // 2
     speeds = config.rope_base ** -(np.arange(0, rotated, 2) / rotated)
     angles = np.arange(seq_length)[:, None] * speeds
-    return {COS: np.cos(angles).astype(np.float32), SIN: np.sin(angles).astype(np.float32)}
+    return np.concatenate([np.cos(angles), np.sin(angles)], 1).astype(np.float32)
 
 
 def _turned(matrix: Array) -> Array:

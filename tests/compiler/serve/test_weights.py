@@ -12,7 +12,7 @@ from glmd.checkpoint.folder import Checkpoint
 from glmd.checkpoint.stored import to_float32
 from glmd.compiler.serve.export import net_text
 from glmd.compiler.serve.nets import serve_nets
-from glmd.compiler.serve.weights import COS, half_order, net_weights, rotary
+from glmd.compiler.serve.weights import half_order, net_weights, rotary
 
 
 def test_members_of_pairs_stand_apart() -> None:
@@ -24,11 +24,12 @@ def test_members_of_pairs_stand_apart() -> None:
 def test_the_angles_follow_the_checkpoints_base(ratio: float, tmp_path: Path) -> None:
     shape = Shape(rope_ratio=ratio)
     config = Checkpoint.open(write_checkpoint(tmp_path / "checkpoint", shape)).config
-    cos = rotary(config, 300)[COS]
+    angles = rotary(config, 300)
     pairs = shape.head_dim // 4
-    assert cos.shape == (300, pairs)
-    speed = (10000.0 * ratio) ** -((pairs - 1) / pairs)
-    assert cos[299, pairs - 1] == pytest.approx(np.cos(299 * speed), abs=1e-6)
+    assert angles.shape == (300, 2 * pairs)
+    last = 299 * (10000.0 * ratio) ** -((pairs - 1) / pairs)
+    assert angles[299, pairs - 1] == pytest.approx(np.cos(last), abs=1e-6)
+    assert angles[299, 2 * pairs - 1] == pytest.approx(np.sin(last), abs=1e-6)
 
 
 def test_every_net_of_a_family_names_the_same_weights_in_one_order(tmp_path: Path) -> None:
