@@ -36,7 +36,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def words(checkpoint: Path, out: Path, *options: str) -> list[str]:
-    return compile_words(checkpoint, out, "--recipe", "serve", *options, length=LENGTH)
+    return compile_words(
+        checkpoint, out, "--recipe", "serve", "--mode", "int4", *options, length=LENGTH
+    )
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +58,7 @@ def test_every_net_and_stage_is_verified(checkpoint: Path, model: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", ["int8", "int4"])
+@pytest.mark.parametrize("mode", ["f16", "int8"])
 def test_other_modes_are_verified(mode: str, checkpoint: Path, tmp_path: Path) -> None:
     options = words(checkpoint, tmp_path, "--mode", mode, "--group-size", "128")
     assert glmd_compile(*options).returncode == 0
@@ -76,6 +78,7 @@ def test_verify_fails_for_other_weights(checkpoint: Path, model: Path, tmp_path:
 
 
 def test_weights_are_stored_once(model: Path) -> None:
+    """As those of a real size are; the compiler orders small matrices of F16 in another way."""
     bmodel = read_bmodel(model)
     for net in bmodel.nets:
         assert net.addr_mode == "io_reloc"
@@ -92,7 +95,7 @@ def test_weights_are_stored_once(model: Path) -> None:
 
 def test_the_manifest_lists_stages_and_their_times(model: Path) -> None:
     manifest = read_manifest(model)
-    assert (manifest["recipe"], manifest["mode"]) == ("serve", "f16")
+    assert (manifest["recipe"], manifest["mode"]) == ("serve", "int4")
     assert [f"{net['name']}.{net['rows']}" for net in manifest["nets"]] == KEYS
     for net in manifest["nets"]:
         assert (net["seconds"] is None) == (net["name"] in ("greedy_head", "top_head"))
@@ -109,7 +112,7 @@ def test_a_killed_compile_resumed_gives_the_identical_file(
 ) -> None:
     """Killed when one family of nets is joined, and others are not."""
     options = words(checkpoint, tmp_path)
-    nets = tmp_path / "toy_f16_1dev" / "nets"
+    nets = tmp_path / "toy_int4_1dev" / "nets"
     with subprocess.Popen([*cli.GLMD, "compile", *options], start_new_session=True) as compiling:
         while not ((nets / "embedding.bmodel").exists() and list(nets.glob("*_0.*/*.bmodel"))):
             assert compiling.poll() is None, "it was quicker than this test"
