@@ -1,7 +1,7 @@
 """What TPU-MLIR makes of the serve recipe at full size, priced by the launches that are recorded.
 
-    .venv/bin/python bench/bm1684x/serve.py WORK [--tpu-mlir DIR] [--modes int4 int8 f16]
-        > bench/bm1684x/serve.md
+    .venv/bin/python bench/bm1684x/serve.py WORK [--tpu-mlir DIR]
+        [--modes int4 int8 f16] [--contexts 512 8192] > bench/bm1684x/serve.md
 
 Needs TPU-MLIR, 4 GiB of free memory and 8 GB of disk for WORK. Run again it goes on from what is in
 WORK. Nothing here runs on a chip. The weights of the one layer are random: times do not depend on
@@ -16,7 +16,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -194,15 +194,15 @@ def seed_figures(mode: Mode) -> tuple[float, float]:
     return float(match[1]), float(match[2])
 
 
-def context_table(bench: Bench, modes: Iterable[Mode]) -> list[str]:
+def context_table(bench: Bench, modes: Iterable[Mode], lengths: Sequence[int]) -> list[str]:
     """One conversation: what a longer cache costs."""
     lines = [
-        "| mode | " + " | ".join(f"{length} tokens" for length in CONTEXTS) + " |",
-        "|---|" + "--:|" * len(CONTEXTS),
+        "| mode | " + " | ".join(f"{length} tokens" for length in lengths) + " |",
+        "|---|" + "--:|" * len(lengths),
     ]
     for mode in modes:
         cells = []
-        for length in CONTEXTS:
+        for length in lengths:
             build = Build(mode=mode, recipe="serve", seq_length=length)
             (decode,) = (n for n in nets(length, ["decode"]) if n.rows == 1)
             (head,) = (n for n in nets(LENGTH, ["lm_head"]) if n.rows == 1)
@@ -234,12 +234,13 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--tpu-mlir", type=Path)
     parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES)
+    parser.add_argument("--contexts", nargs="+", type=int, default=CONTEXTS)
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     toolchain = find_toolchain(options.tpu_mlir)
     bench = Bench(options.work.absolute(), toolchain)
     found = {mode: measured(bench, mode) for mode in options.modes}
-    contexts = context_table(bench, options.modes)
+    contexts = context_table(bench, options.modes, options.contexts)
     lines = [
         "# The serve recipe at full size",
         "",
