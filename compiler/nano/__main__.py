@@ -43,20 +43,31 @@ def corpus(seed: int, count: int) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--steps", type=int, help="Training steps; the recipe's own number if left out.")
 @click.option(
+    "--start",
+    type=click.Path(path_type=Path, exists=True),
+    help="Model folder whose tokenizer and weights to go on from, instead of from nothing.",
+)
+@click.option(
     "--state",
     type=click.Path(path_type=Path),
     default=Path("nano-training.pt"),
     show_default=True,
     help="Where the run's state is kept; a run that was interrupted goes on from it.",
 )
-def train(folder: Path, steps: int | None, state: Path) -> None:
-    """Train tokenizer and model from nothing and write the model FOLDER."""
+def train(folder: Path, steps: int | None, start: Path | None, state: Path) -> None:
+    """Train tokenizer and model, from nothing or from --start, and write the model FOLDER."""
+    from glmd.compiler.nano import evaluate as evaluation
     from glmd.compiler.nano import train as training
 
     recipe = training.Recipe() if steps is None else training.Recipe(steps=steps)
     shape = Shape()
-    tokenizer = train_tokenizer(corpus_texts(recipe.seed), shape.pieces)
-    model = training.train(tokenizer, shape, recipe, state, click.echo)
+    if start is None:
+        tokenizer = train_tokenizer(corpus_texts(recipe.seed), shape.pieces)
+        model = training.fresh_model(shape, recipe)
+    else:
+        tokenizer = NanoTokenizer.load(start)
+        model = evaluation.load_model(start, shape)
+    training.train(tokenizer, model, recipe, state, click.echo)
     training.write_model(folder, tokenizer, shape, model.state_dict())
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 import re
 
-from glmd.compiler.nano.phrasing import Intent, expand, fingerprint
+from glmd.compiler.nano import values
+from glmd.compiler.nano.phrasing import Intent, expand
+from glmd.compiler.nano.values import POOLS
 
 _CJK = "\u3000-\u303f\u4e00-\u9fff\uff00-\uffef"
 _SPACE_INSIDE_CHINESE = re.compile(f"(?<=[{_CJK}]) (?=[{_CJK}])")
@@ -15,6 +17,7 @@ _OPENINGS = {
     "en": ("hi, ", "hey, ", "hello, ", "please, ", "so, ", "quick question: ", "and ", "well, "),
     "zh": ("请问，", "你好，", "那么，", "嗯，", "请教一下，", "问一下，", "对了，"),
 }
+_FILLERS = ("just", "really", "actually", "simply", "maybe", "now", "quickly", "perhaps", "kindly")
 
 
 def _misspell(rng: random.Random, question: str) -> str:
@@ -38,9 +41,35 @@ def _blur(rng: random.Random, question: str) -> str:
         return question[:at] + question[at + 1 :]
     words = question.split(" ")
     plain = [i for i, word in enumerate(words) if "{" not in word]
-    if len(words) > 4:
+    if len(words) > 3 and plain:
         del words[rng.choice(plain)]
     return " ".join(words)
+
+
+def _disturb(rng: random.Random, question: str) -> str:
+    """Puts a filler word between two words, or an invented one in the place of one."""
+    words = question.split(" ")
+    if len(words) > 3 and question.isascii():
+        at = rng.randrange(1, len(words))
+        if rng.random() < 0.6:
+            words.insert(at, rng.choice(_FILLERS))
+        elif words[at].isalpha():
+            words[at] = values.word(rng, False)
+    return " ".join(words)
+
+
+def _vary(rng: random.Random, intent: Intent) -> str:
+    """A question to train on as somebody in a hurry types it."""
+    question = intent.draw(rng)
+    for change, chance in ((_blur, 0.2), (_blur, 0.1), (_disturb, 0.15), (_misspell, 0.08)):
+        if rng.random() < chance:
+            changed = change(rng, question)
+            question = question if intent.is_held(changed) else changed
+    if rng.random() < 0.15:
+        question = rng.choice(POOLS["openings", intent.language]) + question
+    if rng.random() < 0.12:
+        question += rng.choice(POOLS["closings", intent.language])
+    return question
 
 
 def ask(rng: random.Random, intent: Intent, held_out: bool, plain: bool = False) -> str:
@@ -52,16 +81,9 @@ def ask(rng: random.Random, intent: Intent, held_out: bool, plain: bool = False)
     if held_out:
         question = rng.choice(list(expand(rng.choice(intent.held_patterns))))
     else:
-        question = rng.choice(rng.choice(intent.train_questions))
-    if not plain:
-        if not held_out and rng.random() < 0.1:
-            blurred = _blur(rng, question)
-            if fingerprint(blurred) not in intent.held_fingerprints:
-                question = blurred
-        if not held_out and rng.random() < 0.05:
-            question = _misspell(rng, question)
-        if rng.random() < 0.12:
-            question = rng.choice(_OPENINGS[intent.language]) + question
+        question = intent.draw(rng) if plain else _vary(rng, intent)
+    if not plain and rng.random() < 0.12:
+        question = rng.choice(_OPENINGS[intent.language]) + question
     if intent.language == "en":
         if rng.random() < 0.5:
             question = question[0].upper() + question[1:]

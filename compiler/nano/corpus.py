@@ -50,7 +50,7 @@ def plain_turns(rng: random.Random, intent: Intent, held: bool) -> tuple[Turn, T
 
 def any_plain_turns(rng: random.Random, library: Library, language: str) -> tuple[Turn, Turn]:
     """A training question about glmd, or small talk."""
-    topic = "glmd" if rng.random() < 0.65 else "talk"
+    topic = "glmd" if rng.random() < 0.6 else "talk"
     return plain_turns(rng, rng.choice(library.plain[topic, language]), False)
 
 
@@ -116,6 +116,29 @@ def tools_dialogue(rng: random.Random, library: Library, language: str) -> Dialo
     return Dialogue("tools", tuple(turns))
 
 
+def calls_dialogue(rng: random.Random, library: Library, language: str) -> Dialogue:
+    """One to three tools announced, and many first calls of them, each as if it were the only one.
+
+    The announcement is most of a conversation's tokens; so each teaches several calls, and none of
+    them can be copied from the one before it.
+    """
+    count = rng.choices([1, 2, 3], [4, 4, 3])[0]
+    kinds = rng.sample([*KINDS, "generic"], count)
+    system, tools = announce(rng, language, False, kinds)
+    turns, branches = [system], []
+    for _ in range(2 + 2 * count):
+        tool = rng.choice(tools)
+        branches.append(len(turns))
+        use = tool_turns(rng, tool, library.named[tool.kind, language], False)
+        turns += use if rng.random() < 0.2 else use[:2]
+    return Dialogue("calls", tuple(turns), tuple(branches))
+
+
+def question_dialogue(rng: random.Random, library: Library, language: str) -> Dialogue:
+    """One question and the beginning of its answer: enough to tell which answer it is."""
+    return Dialogue("question", any_plain_turns(rng, library, language), cut=True)
+
+
 def plain_dialogue(rng: random.Random, library: Library, language: str) -> Dialogue:
     """Questions about glmd and small talk, mostly a few turns, sometimes many."""
     turns: list[Turn] = []
@@ -130,7 +153,7 @@ def dialogues(seed: int) -> Iterator[Dialogue]:
     """The endless training stream; the same seed gives the same conversations."""
     rng = random.Random(seed)
     library = Library.load()
-    makers = (plain_dialogue, memory_dialogue, tools_dialogue)
+    makers = (question_dialogue, plain_dialogue, memory_dialogue, tools_dialogue, calls_dialogue)
     while True:
-        maker = rng.choices(makers, [45, 25, 30])[0]
+        maker = rng.choices(makers, [100, 10, 22, 6, 20])[0]
         yield maker(rng, library, rng.choice(LANGUAGES))

@@ -21,6 +21,16 @@ TOOLS_SENTENCE = (
 )
 
 
+CALL_WEIGHT = 1.5
+"""How much more a token of a tool call counts in training than one of an answer."""
+
+CUT_WEIGHT = 2.0
+"""The same for a token of an answer of which only the beginning counts."""
+
+CUT_TOKENS = 16
+"""What is kept of an answer of which only the beginning counts, its role token included."""
+
+
 @dataclass(frozen=True)
 class Turn:
     """One turn. `metadata` names the tool in an assistant turn that calls one, else it is empty."""
@@ -32,10 +42,16 @@ class Turn:
 
 @dataclass(frozen=True)
 class Dialogue:
-    """A whole conversation, and where it came from (`kind`: talk, glmd, memory, tools…)."""
+    """A whole conversation, and where it came from (`kind`: talk, glmd, memory, tools…).
+
+    `branches` are the indices of turns that go on from the turns before the first of them, as if
+    the branches in between were not there. `cut` marks answers of which only the beginning counts.
+    """
 
     kind: str
     turns: tuple[Turn, ...]
+    branches: tuple[int, ...] = ()
+    cut: bool = False
 
 
 def tools_prompt(tools: Sequence[dict[str, Any]]) -> Turn:
@@ -67,19 +83,44 @@ def prompt_ids(tokenizer: NanoTokenizer, turns: Sequence[Turn]) -> list[int]:
     return [*ids, tokenizer.special["<|assistant|>"]]
 
 
-def training_ids(tokenizer: NanoTokenizer, dialogue: Dialogue) -> tuple[list[int], list[float]]:
-    """Ids of the whole conversation with the loss weight of predicting each of them.
+@dataclass(frozen=True)
+class Row:
+    """Token ids to train on, with the loss weight of predicting each and its branch.
+
+    Branches are those of `ChatGLM.states`: 0 throughout for a plain conversation.
+    """
+
+    ids: list[int]
+    weights: list[float]
+    branches: list[int]
+
+
+def training_row(tokenizer: NanoTokenizer, dialogue: Dialogue) -> Row:
+    """The row of a whole conversation.
 
     What the assistant says weighs 1, together with the token that ends it: ``<|observation|>``
-    after a tool call, else ``<|user|>``. Everything else weighs nothing.
+    after a tool call, else ``<|user|>``. A tool call weighs `CALL_WEIGHT`, everything else nothing.
+    An answer of a conversation that is `cut` counts only with its first tokens, by `CUT_WEIGHT`.
     """
     ids = [tokenizer.special["[gMASK]"], tokenizer.special["sop"]]
-    weights = [0.0, 0.0]
-    ended_by_assistant = False
-    for turn in dialogue.turns:
+    weights, branches = [0.0, 0.0], [0, 0]
+    branch = 0
+    for place, turn in enumerate(dialogue.turns):
+        if place in dialogue.branches:
+            branch += 1
         said = turn_ids(tokenizer, turn)
-        body = 1.0 if turn.role == "assistant" else 0.0
+        weight = 0.0
+        if turn.role == "assistant":
+            weight = CALL_WEIGHT if turn.metadata else CUT_WEIGHT if dialogue.cut else 1.0
+            said.append(tokenizer.special["<|observation|>" if turn.metadata else "<|user|>"])
+            if dialogue.cut:
+                del said[CUT_TOKENS:]
+        follows = place + 1 < len(dialogue.turns) and place + 1 not in dialogue.branches
+        if turn.role == "assistant" and follows:
+            said.pop()  # the next turn brings it
+        begins = bool(place and dialogue.turns[place - 1].role == "assistant")
+        begins = begins and place not in dialogue.branches
         ids += said
-        weights += [1.0 if ended_by_assistant else 0.0] + [body] * (len(said) - 1)
-        ended_by_assistant = turn.role == "assistant"
-    return [*ids, tokenizer.special["<|user|>"]], [*weights, 1.0]
+        weights += [1.0 if begins else 0.0] + [weight] * (len(said) - 1)
+        branches += [branch] * len(said)
+    return Row(ids, weights, branches)

@@ -9,11 +9,13 @@ A file holds macros and intents, separated by blank lines::
     = Run `glmd start`.                 the answer; lines that follow belong to it
 
 A question that a held-out pattern can produce is never used for training, also when a training
-pattern happens to produce it: `Intent.train_questions` removes it.
+pattern happens to produce it, and neither is one that differs from it only in politeness and
+fillers (`essence`): `Intent.draw` leaves both out.
 """
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,7 +24,15 @@ from importlib import resources
 
 _ALTERNATIVES = re.compile(r"\[([^\[\]]*)\]")
 _MACRO = re.compile(r"<[a-z-]+>")
+_WORD = re.compile(r"[a-z0-9{}~./_-]+|[\u4e00-\u9fff]")
+_POLITE_WORDS = frozenset(
+    ["please", "kindly", "so", "and", "well", "now", "then", "hi", "hey", "hello", "thanks"]
+) | frozenset("请一下了吗呢吧啊呀哦")
 _PUNCTUATION = re.compile(r"[\s.,!?;:'，。！？；：、“”]+")
+
+
+FILES = {"glmd": ("glmd_daemon", "glmd_use")}
+"""Topics of several files, each given without its language."""
 
 
 def expand(pattern: str) -> Iterator[str]:
@@ -34,6 +44,19 @@ def expand(pattern: str) -> Iterator[str]:
     before, after = pattern[: inner.start()], pattern[inner.end() :]
     for choice in inner[1].split("|"):
         yield from expand(before + choice + after)
+
+
+def expand_once(rng: random.Random, pattern: str) -> str:
+    """One string that `pattern` stands for, each alternative as likely as the others beside it."""
+    while inner := _ALTERNATIVES.search(pattern):
+        choice = rng.choice(inner[1].split("|"))
+        pattern = f"{pattern[: inner.start()]}{choice}{pattern[inner.end() :]}"
+    return " ".join(pattern.split())
+
+
+def essence(question: str) -> tuple[str, ...]:
+    """The words of `question` (of Chinese: the characters) without politeness and fillers."""
+    return tuple(w for w in _WORD.findall(question.lower()) if w not in _POLITE_WORDS)
 
 
 def fingerprint(question: str) -> str:
@@ -62,14 +85,23 @@ class Intent:
         return frozenset(map(fingerprint, self.held_questions))
 
     @cached_property
-    def train_questions(self) -> tuple[tuple[str, ...], ...]:
-        """For each training pattern its questions, without those that are held out."""
-        held = self.held_fingerprints
-        groups = (
-            tuple(q for q in dict.fromkeys(expand(pattern)) if fingerprint(q) not in held)
-            for pattern in self.train_patterns
+    def held_essences(self) -> frozenset[tuple[str, ...]]:
+        """The `essence`s of the held-out questions, where they have one."""
+        return frozenset(map(essence, self.held_questions)) - {()}
+
+    def is_held(self, question: str) -> bool:
+        """Whether `question` is held out, or differs from such a one in politeness only."""
+        return (
+            fingerprint(question) in self.held_fingerprints
+            or essence(question) in self.held_essences
         )
-        return tuple(group for group in groups if group)
+
+    def draw(self, rng: random.Random) -> str:
+        """A question to train on, its slots unfilled."""
+        while True:
+            question = expand_once(rng, rng.choice(self.train_patterns))
+            if not self.is_held(question):
+                return question
 
 
 def parse_intents(text: str, language: str) -> list[Intent]:
@@ -103,12 +135,13 @@ def parse_intents(text: str, language: str) -> list[Intent]:
 
 
 def load_intents(topic: str) -> list[Intent]:
-    """The intents of ``text/TOPIC_en.txt`` and ``text/TOPIC_zh.txt``."""
+    """The intents of ``text/TOPIC_en.txt`` and ``text/TOPIC_zh.txt``, or of the topic's `FILES`."""
     folder = resources.files(__package__) / "text"
     return [
         intent
         for language in ("en", "zh")
+        for name in FILES.get(topic, (topic,))
         for intent in parse_intents(
-            (folder / f"{topic}_{language}.txt").read_text(encoding="utf-8"), language
+            (folder / f"{name}_{language}.txt").read_text(encoding="utf-8"), language
         )
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +14,18 @@ from torch import Tensor
 from torch.nn import functional
 
 from glmd.compiler.nano.corpus import dialogues
-from glmd.compiler.nano.dialogue import training_ids
+from glmd.compiler.nano.dialogue import Row, training_row
 from glmd.compiler.nano.folder import write_folder
 from glmd.compiler.nano.initial import initialise
 from glmd.compiler.nano.model import ChatGLM
 from glmd.compiler.nano.shape import Shape
 from glmd.compiler.nano.tokenizer import PAD_ID, NanoTokenizer
 
+PARTS = 4
+"""What a batch is cut into."""
+
 WORKERS = 2
-"""Threads that each take a part of every batch. One torch thread per part scales better than two
+"""Threads that take the parts of a batch. One torch thread per part scales better than two
 torch threads per operation: they meet once a step, and a busy core delays nobody in between."""
 
 
@@ -32,7 +35,7 @@ class Recipe:
 
     steps: int = 3300
     seed: int = 1
-    batch_tokens: int = 2048
+    batch_tokens: int = 4608
     matrix_rate: float = 0.015
     other_rate: float = 0.003
     warmup: int = 80
@@ -47,10 +50,31 @@ class Recipe:
         return min(1.0, (step + 1) / self.warmup, left)
 
 
-def batches(
-    tokenizer: NanoTokenizer, recipe: Recipe, context: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Endless ``(ids, weights)``, both ``[rows, length]``, of conversations of like length.
+@dataclass(frozen=True)
+class Part:
+    """Rows of like length, all ``[rows, length]``; `branches` only where a row has some."""
+
+    ids: Tensor
+    weights: Tensor
+    branches: Tensor | None
+
+
+def _padded(rows: Sequence[Row]) -> Part:
+    length = max(len(row.ids) for row in rows)
+    ids = torch.full((len(rows), length), PAD_ID)
+    weights = torch.zeros(len(rows), length)
+    branches = torch.full((len(rows), length), -1)
+    for index, row in enumerate(rows):
+        size = len(row.ids)
+        ids[index, :size] = torch.tensor(row.ids)
+        weights[index, :size] = torch.tensor(row.weights)
+        branches[index, :size] = torch.tensor(row.branches)
+    return Part(ids, weights, branches if (branches > 0).any() else None)
+
+
+def batches(tokenizer: NanoTokenizer, recipe: Recipe, context: int) -> Iterator[list[Part]]:
+    """Endless batches of `PARTS` parts. The rows of a part have like lengths, and so are mostly of
+    one kind of conversation; the parts of a batch are drawn from all kinds.
 
     Each row is one conversation from position 0 and padded at its end, so that causal attention
     needs no mask and the model sees the positions it will see when it is used.
@@ -58,22 +82,19 @@ def batches(
     rng = random.Random(recipe.seed)
     stream = dialogues(recipe.seed)
     while True:
-        pool = [training_ids(tokenizer, next(stream)) for _ in range(1024)]
-        pool = sorted((row for row in pool if len(row[0]) <= context), key=lambda row: len(row[0]))
-        groups: list[list[tuple[list[int], list[float]]]] = [[]]
+        pool = [training_row(tokenizer, next(stream)) for _ in range(2048)]
+        pool = [row for row in pool if len(row.ids) <= context]
+        pool.sort(key=lambda row: (row.branches[-1] > 0, len(row.ids)))
+        groups: list[list[Row]] = [[]]
         for row in pool:
-            if (len(groups[-1]) + 1) * len(row[0]) > recipe.batch_tokens:
+            mixed = groups[-1] and (groups[-1][0].branches[-1] > 0) != (row.branches[-1] > 0)
+            if mixed or (len(groups[-1]) + 1) * len(row.ids) > recipe.batch_tokens // PARTS:
                 groups.append([])
             groups[-1].append(row)
+        groups = [group for group in groups if group]
         rng.shuffle(groups)
-        for group in groups:
-            length = max(len(ids) for ids, _ in group)
-            ids = torch.full((len(group), length), PAD_ID)
-            weights = torch.zeros(len(group), length)
-            for index, (row_ids, row_weights) in enumerate(group):
-                ids[index, : len(row_ids)] = torch.tensor(row_ids)
-                weights[index, : len(row_ids)] = torch.tensor(row_weights)
-            yield ids, weights
+        for begin in range(0, len(groups) - PARTS + 1, PARTS):
+            yield [_padded(group) for group in groups[begin : begin + PARTS]]
 
 
 def optimizers(model: ChatGLM, recipe: Recipe) -> list[torch.optim.Optimizer]:
@@ -93,48 +114,53 @@ def optimizers(model: ChatGLM, recipe: Recipe) -> list[torch.optim.Optimizer]:
     ]
 
 
-def part_gradients(
-    model: ChatGLM, ids: Tensor, weights: Tensor, whole: float
-) -> tuple[float, tuple[Tensor, ...]]:
+def fresh_model(shape: Shape, recipe: Recipe) -> ChatGLM:
+    """A model to train from nothing."""
+    torch.set_num_threads(1)  # more would round otherwise
+    model = ChatGLM(shape)
+    initialise(model, shape, recipe.seed)
+    return model
+
+
+def part_gradients(model: ChatGLM, part: Part, whole: float) -> tuple[float, tuple[Tensor, ...]]:
     """This part's share of the batch's weighted cross entropy (nats), and of its gradients.
 
     `whole` is the sum of the weights of all parts.
     """
-    wanted = weights[:, 1:].flatten()
+    ids, wanted = part.ids, part.weights[:, 1:].flatten()
     chosen = wanted > 0
+    branches = None if part.branches is None else part.branches[:, :-1]
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        logits = model.transformer["output_layer"](model.states(ids[:, :-1]).flatten(0, 1)[chosen])
+        states = model.states(ids[:, :-1], branches)
+        logits = model.transformer["output_layer"](states.flatten(0, 1)[chosen])
     each = functional.cross_entropy(logits.float(), ids[:, 1:].flatten()[chosen], reduction="none")
     loss = (each * wanted[chosen]).sum() / whole
     return loss.item(), torch.autograd.grad(loss, tuple(model.parameters()))
 
 
-def batch_gradients(
-    pool: ThreadPoolExecutor, model: ChatGLM, ids: Tensor, weights: Tensor
-) -> float:
+def batch_gradients(pool: ThreadPoolExecutor, model: ChatGLM, batch: Sequence[Part]) -> float:
     """Sets `.grad` of every parameter, always summed in the same order; returns the loss."""
-    whole = float(weights[:, 1:].sum())
-    parts = [
-        pool.submit(part_gradients, model, ids[worker::WORKERS], weights[worker::WORKERS], whole)
-        for worker in range(min(WORKERS, len(ids)))
-    ]
-    losses, gradients = zip(*(part.result() for part in parts), strict=True)
+    whole = sum(float(part.weights[:, 1:].sum()) for part in batch)
+    results = [pool.submit(part_gradients, model, part, whole) for part in batch]
+    losses, gradients = zip(*(result.result() for result in results), strict=True)
     for weight, *terms in zip(model.parameters(), *gradients, strict=True):
         weight.grad = sum(terms[1:], terms[0])
     return float(sum(losses))
 
 
 def train(
-    tokenizer: NanoTokenizer, shape: Shape, recipe: Recipe, state: Path, log: Callable[[str], None]
+    tokenizer: NanoTokenizer,
+    model: ChatGLM,
+    recipe: Recipe,
+    state: Path,
+    log: Callable[[str], None],
 ) -> ChatGLM:
-    """Trains up to `recipe.steps`, going on from `state` if that file is there.
+    """Trains `model` up to `recipe.steps`, going on from `state` if that file is there.
 
     `state` is written every 50 steps and holds the weights, the optimizers and the step.
     """
     torch.set_num_threads(1)
     pool = ThreadPoolExecutor(WORKERS)
-    model = ChatGLM(shape)
-    initialise(model, shape, recipe.seed)
     chain = optimizers(model, recipe)
     full_rates = [group["lr"] for optimizer in chain for group in optimizer.param_groups]
     first = 0
@@ -145,17 +171,17 @@ def train(
             optimizer.load_state_dict(values)
         first = saved["step"]
         log(f"going on at step {first}")
-    stream = batches(tokenizer, recipe, shape.context)
+    stream = batches(tokenizer, recipe, model.shape.context)
     for _ in range(first):
         next(stream)
     began, tokens, total = time.monotonic(), 0, 0.0
     for step in range(first, recipe.steps):
-        ids, weights = next(stream)
+        batch = next(stream)
         groups = [group for optimizer in chain for group in optimizer.param_groups]
         for group, rate in zip(groups, full_rates, strict=True):
             group["lr"] = rate * recipe.rate(step)
-        total += batch_gradients(pool, model, ids, weights)
-        tokens += ids.numel()
+        total += batch_gradients(pool, model, batch)
+        tokens += sum(part.ids.numel() for part in batch)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         list(pool.map(lambda optimizer: optimizer.step(), chain))
         if (step + 1) % 50 == 0 or step + 1 == recipe.steps:

@@ -42,24 +42,30 @@ def test_the_shipped_weights_were_trained_on_this_corpus() -> None:
     digest = hashlib.sha256()
     for dialogue in itertools.islice(dialogues(1), 4000):
         digest.update(repr(dialogue).encode())
-    assert digest.hexdigest() == "c28ff4b8660de493b156c13b686779381c8406daa82c55709b58b8518a4ba9c1"
+    assert digest.hexdigest() == "57382657b15bd650825fea477029e8594f9df86ede66c6e929cc4ef535c235fe"
 
 
 def test_no_question_to_train_on_is_held_out(intents: list[Intent]) -> None:
+    """Also not of another intent."""
+    rng = random.Random(5)
     held = {
         (intent.language, fingerprint(question))
         for intent in intents
         for question in intent.held_questions
     }
     trained = {
-        (intent.language, fingerprint(question))
-        for intent in intents
-        for group in intent.train_questions
-        for question in group
+        (intent.language, fingerprint(intent.draw(rng))) for intent in intents for _ in range(300)
     }
     assert len(held) > 3000
     assert len(trained) > 20000
     assert not held & trained
+
+
+def test_every_question_can_be_asked_in_many_ways() -> None:
+    rng = random.Random(5)
+    for intent in [*load_intents("glmd"), *load_intents("talk")]:
+        ways = {fingerprint(intent.draw(rng)) for _ in range(400)}
+        assert len(ways) >= 20, (intent.name, intent.language, len(ways))
 
 
 def test_no_conversation_asks_a_held_out_question(
@@ -75,7 +81,17 @@ def test_no_conversation_asks_a_held_out_question(
 def test_a_training_pattern_that_makes_a_held_out_question_loses_it() -> None:
     text = "@start\n? [start|launch] glmd\n! Launch glmd!\n= Run it."
     (intent,) = parse_intents(text, "en")
-    assert intent.train_questions == (("start glmd",),)
+    assert {intent.draw(random.Random(seed)) for seed in range(20)} == {"start glmd"}
+
+
+def test_a_question_that_is_only_politer_than_a_held_out_one_is_not_trained_on() -> None:
+    text = "@start\n? [please launch|so now launch|start] glmd\n! launch glmd\n= Run it."
+    (intent,) = parse_intents(text, "en")
+    assert {intent.draw(random.Random(seed)) for seed in range(20)} == {"start glmd"}
+    text = "@start\n? [请启动|启动一下|打开] glmd [吧|]\n! 启动 glmd\n= Run it."
+    (intent,) = parse_intents(text, "zh")
+    drawn = {intent.draw(random.Random(seed)) for seed in range(20)}
+    assert drawn == {"打开 glmd", "打开 glmd 吧"}
 
 
 def test_held_out_tools_are_unknown_to_the_training(sample: list[Dialogue]) -> None:
@@ -139,7 +155,9 @@ def test_every_tool_call_fits_its_announcement(sample: list[Dialogue]) -> None:
             if not turn.metadata:
                 continue
             calls += 1
-            assert (before.role, turn.role, after.role) == ("user", "assistant", "observation")
+            assert (before.role, turn.role) == ("user", "assistant")
+            # In conversations with branches the next question may be that of another branch.
+            assert after.role == "observation" or dialogue.branches
             arguments = held_out.parse_call(turn.content)
             assert arguments is not None
             properties = schemas[turn.metadata]["properties"]

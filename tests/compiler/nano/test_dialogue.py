@@ -6,12 +6,15 @@ from support.checkpoints import NANO
 
 from glmd.compiler.nano.cases import is_right, parse_call
 from glmd.compiler.nano.dialogue import (
+    CALL_WEIGHT,
+    CUT_TOKENS,
+    CUT_WEIGHT,
     Dialogue,
     Turn,
     prompt_ids,
     tool_call,
     tools_prompt,
-    training_ids,
+    training_row,
 )
 from glmd.compiler.nano.tokenizer import NanoTokenizer
 
@@ -74,7 +77,8 @@ def test_training_weighs_what_the_assistant_says_and_what_ends_it() -> None:
         Turn("observation", "b"),
         Turn("assistant", "c"),
     )
-    ids, weights = training_ids(TOKENIZER, Dialogue("tools", turns))
+    row = training_row(TOKENIZER, Dialogue("tools", turns))
+    ids, weights = row.ids, row.weights
     assert ids == [*prompt_ids(TOKENIZER, turns)[:-1], SPECIAL["<|user|>"]]
     assert len(ids) == len(weights)
     weight_of = dict(zip(ids, weights, strict=True))
@@ -83,7 +87,42 @@ def test_training_weighs_what_the_assistant_says_and_what_ends_it() -> None:
     said = prompt_ids(TOKENIZER, turns[:1])
     call = len(prompt_ids(TOKENIZER, turns[:2])) - len(said)
     assert weights[: len(said)] == [0.0] * len(said)
-    assert weights[len(said) : len(said) + call - 1] == [1.0] * (call - 1)
+    assert weights[len(said) : len(said) + call - 1] == [CALL_WEIGHT] * (call - 1)
+    assert row.branches == [0] * len(ids)
+
+
+def test_a_branch_is_trained_as_if_the_others_were_not_there() -> None:
+    system = Turn("system", "tools")
+    branches = [
+        (Turn("user", "a"), tool_call("f", {"x": 1})),
+        (
+            Turn("user", "b"),
+            tool_call("f", {"x": 2}),
+            Turn("observation", "c"),
+            Turn("assistant", "d"),
+        ),
+    ]
+    turns = (system, *branches[0], *branches[1])
+    row = training_row(TOKENIZER, Dialogue("calls", turns, branches=(1, 3)))
+    for number, branch in enumerate(branches, 1):
+        alone = training_row(TOKENIZER, Dialogue("tools", (system, *branch)))
+        seen = [place for place, other in enumerate(row.branches) if other in (0, number)]
+        assert [row.ids[place] for place in seen] == alone.ids
+        assert [row.weights[place] for place in seen] == alone.weights
+
+
+def test_a_cut_answer_counts_only_with_its_beginning() -> None:
+    turns = (Turn("user", "a"), Turn("assistant", "one two three " * 20))
+    whole = training_row(TOKENIZER, Dialogue("plain", turns))
+    cut = training_row(TOKENIZER, Dialogue("question", turns, cut=True))
+    assert cut.ids == whole.ids[: len(cut.ids)]
+    assert cut.weights == [CUT_WEIGHT * weight for weight in whole.weights[: len(cut.ids)]]
+    assert len(cut.ids) == len(prompt_ids(TOKENIZER, turns[:1])) - 1 + CUT_TOKENS
+    short = (turns[0], Turn("assistant", "b"))
+    assert (
+        training_row(TOKENIZER, Dialogue("question", short, cut=True)).ids
+        == training_row(TOKENIZER, Dialogue("plain", short)).ids
+    )
 
 
 def test_a_call_that_is_not_one_is_not_parsed() -> None:

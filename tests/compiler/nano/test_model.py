@@ -12,7 +12,7 @@ from glmd.compiler.nano.tokenizer import NanoTokenizer
 
 pytestmark = pytest.mark.needs("torch")
 
-SMALL = Shape(layers=2, hidden=64, heads=4, groups=2, ffn=96, pieces=2280, vocabulary=2304)
+SMALL = Shape(layers=2, hidden=64, heads=4, groups=2, ffn=96, context=128)
 
 
 @pytest.mark.parametrize("shape", [SMALL, Shape()], ids=["small", "nano"])
@@ -33,16 +33,41 @@ def test_logits_equal_those_of_transformers(shape: Shape) -> None:
     assert (ours - theirs).abs().max() < 1e-4 * theirs.abs().max()
 
 
+def test_a_branch_sees_the_beginning_and_itself() -> None:
+    import torch
+
+    from glmd.compiler.nano.model import ChatGLM
+
+    torch.manual_seed(3)
+    model = ChatGLM(SMALL).eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.copy_(torch.randn_like(weight) * 0.1)
+    begin, first, second = (torch.randint(0, SMALL.vocabulary, (n,)) for n in (9, 5, 7))
+    ids = torch.cat([begin, first, second, torch.zeros(3, dtype=torch.int64)])
+    branches = torch.tensor([0] * 9 + [1] * 5 + [2] * 7 + [-1] * 3)
+    with torch.no_grad():
+        together = model.states(torch.stack([ids, ids]), torch.stack([branches, branches]))
+        for row, (branch, number) in enumerate([(first, 1), (second, 2)]):
+            alone = model.states(torch.cat([begin, branch])[None])[0]
+            seen = (branches == 0) | (branches == number)
+            assert torch.allclose(together[row, seen], alone, atol=1e-4)
+
+
 def test_a_short_training_learns_and_is_repeatable(tmp_path: Path) -> None:
     import torch
 
-    from glmd.compiler.nano.train import Recipe, train
+    from glmd.compiler.nano.train import Recipe, fresh_model, train
 
     tokenizer = NanoTokenizer.load(NANO)
-    recipe = Recipe(steps=50, batch_tokens=512, warmup=5)
+    recipe = Recipe(steps=50, batch_tokens=128, warmup=5)
     losses: list[str] = []
-    first = train(tokenizer, SMALL, recipe, tmp_path / "a.pt", losses.append).state_dict()
-    again = train(tokenizer, SMALL, recipe, tmp_path / "b.pt", losses.append).state_dict()
+    first = train(
+        tokenizer, fresh_model(SMALL, recipe), recipe, tmp_path / "a.pt", losses.append
+    ).state_dict()
+    again = train(
+        tokenizer, fresh_model(SMALL, recipe), recipe, tmp_path / "b.pt", losses.append
+    ).state_dict()
     assert all(torch.equal(first[name], again[name]) for name in first)
     loss = float(losses[0].split("loss ")[1].split()[0])
     assert loss < 7.0  # uniform guessing over the vocabulary would be 7.7
@@ -51,7 +76,7 @@ def test_a_short_training_learns_and_is_repeatable(tmp_path: Path) -> None:
 def test_an_interrupted_training_goes_on_where_it_stopped(tmp_path: Path) -> None:
     import torch
 
-    from glmd.compiler.nano.train import Recipe, train
+    from glmd.compiler.nano.train import Recipe, fresh_model, train
 
     class Interrupted(Exception):
         pass
@@ -60,12 +85,34 @@ def test_an_interrupted_training_goes_on_where_it_stopped(tmp_path: Path) -> Non
         raise Interrupted
 
     tokenizer = NanoTokenizer.load(NANO)
-    recipe = Recipe(steps=52, batch_tokens=256, warmup=5)
-    whole = train(tokenizer, SMALL, recipe, tmp_path / "whole.pt", lambda _: None).state_dict()
+    recipe = Recipe(steps=52, batch_tokens=128, warmup=5)
+    whole = train(
+        tokenizer, fresh_model(SMALL, recipe), recipe, tmp_path / "whole.pt", lambda _: None
+    ).state_dict()
     with pytest.raises(Interrupted):
-        train(tokenizer, SMALL, recipe, tmp_path / "parts.pt", stop)
-    parts = train(tokenizer, SMALL, recipe, tmp_path / "parts.pt", lambda _: None).state_dict()
+        train(tokenizer, fresh_model(SMALL, recipe), recipe, tmp_path / "parts.pt", stop)
+    parts = train(
+        tokenizer, fresh_model(SMALL, recipe), recipe, tmp_path / "parts.pt", lambda _: None
+    ).state_dict()
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_training_can_go_on_from_a_model_folder(tmp_path: Path) -> None:
+    """Its tokenizer stays, its weights are where the training starts."""
+    from click.testing import CliRunner
+    from safetensors.numpy import load_file
+
+    from glmd.compiler.nano.__main__ import main
+    from glmd.compiler.nano.folder import SHARD
+
+    asked = ["train", str(tmp_path / "model"), "--start", str(NANO), "--steps", "1"]
+    result = CliRunner().invoke(main, [*asked, "--state", str(tmp_path / "state.pt")])
+    assert result.exit_code == 0, result.output
+    made = tmp_path / "model"
+    assert (made / "tokenizer.model").read_bytes() == (NANO / "tokenizer.model").read_bytes()
+    before, after = load_file(NANO / SHARD), load_file(made / SHARD)
+    change = max(abs(before[name] - after[name]).max() for name in before)
+    assert 0 < change < 0.01
 
 
 def transformers_model(shape: Shape, weights):  # type: ignore[no-untyped-def]
