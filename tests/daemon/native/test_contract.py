@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from support.backends import SLOTS, Engine, append, bm1684x_engine, cpu_engine
 from support.bmodels import SEQ_LENGTH, TINY, Form, build_bmodel
+from support.serve_bmodels import serve_bmodel
 from support.simulated import Refused, Step
 
 COMPILED = pytest.mark.needs("tpu_mlir", "export")
@@ -18,13 +19,14 @@ COMPILED = pytest.mark.needs("tpu_mlir", "export")
 BMODELS: dict[str, Callable[[], Path]] = {
     "shifted": lambda: build_bmodel(TINY, Form()),
     "rows": lambda: build_bmodel(TINY, Form(rows=True, addr_mode="io_alone")),
+    "serve": lambda: serve_bmodel(TINY, SEQ_LENGTH),
 }
 ENGINES = [
     pytest.param(None, id="cpu"),
     *(pytest.param(made, id=f"bm1684x-{name}", marks=COMPILED) for name, made in BMODELS.items()),
 ]
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1200)
 
 
 @pytest.fixture(scope="module", params=ENGINES)
