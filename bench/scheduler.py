@@ -56,6 +56,7 @@ CAN: Any = SimpleNamespace(
     chunk_lengths=[*LENGTHS["chunk"]],
     decode_batches=[*LENGTHS["decode"]],
     outputs=[Want.none, Want.token],
+    saved_bytes=0,
 )
 
 
