@@ -11,11 +11,14 @@ from pathlib import Path
 import pytest
 
 import glmd
+from glmd.compiler.toolchain.find import find_root
 from glmd.facts import DaemonFacts
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+
+TOOLCHAIN = find_root()  # the user's: tests have data folders of their own
 
 
 @pytest.mark.parametrize("example", ["stream.py", "many.py", "tools.py", "two_frontends.py"])
@@ -59,7 +62,7 @@ def test_the_demo_of_the_chip() -> None:
         text=True,
         timeout=1700,
         check=False,
-        env={**os.environ, "PATH": path},
+        env={**os.environ, "PATH": path, "TPUC_ROOT": str(TOOLCHAIN)},
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Both were answered at once." in done.stdout
