@@ -30,11 +30,12 @@ def command(name: str, libsophon: str, as_json: bool) -> int:
     rows: list[dict[str, Any]] = [
         {"device": device, "daemon": None, **known[device]} for device in found.devices
     ]
+    if found.problem:
+        note(f"{found.problem} {found.hint}")
     if as_json:
         print_json(rows)
         return 0
     if found.problem:
-        note(f"{found.problem} {found.hint}")
         return 0
     print_table(("device", "used by", "memory", "busy", "temperature"), [_row(row) for row in rows])
     for row in rows:

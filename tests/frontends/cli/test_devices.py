@@ -121,12 +121,12 @@ def test_another_chip_says_what_it_is(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_the_library(tmp_path: Path) -> None:
-    assert call("devices", "--libsophon", str(tmp_path)) == (
-        0,
-        "",
+    why = (
         f"There is no libbmlib.so in {tmp_path}. "
-        "Name the folder that has it, or leave --libsophon out.\n",
+        "Name the folder that has it, or leave --libsophon out.\n"
     )
+    assert call("devices", "--libsophon", str(tmp_path)) == (0, "", why)
+    assert call("devices", "--libsophon", str(tmp_path), "--json") == (0, "[]\n", why)
 
 
 @pytest.mark.timeout(200)
