@@ -38,7 +38,7 @@ setup: $(VENV)/.test ## the same with the test extras
 demo: build ## start a daemon on the shipped model and stream from two frontends at once
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh
 
-demo-bm1684x: build ## compile the shipped model, serve it on the simulator; needs torch, onnx and `glmd toolchain install`
+demo-bm1684x: build ## compile the shipped model, serve it on the simulator; needs `glmd toolchain install`
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo_bm1684x.sh
 
 test: setup lint typecheck test-native test-python ## everything that has to pass

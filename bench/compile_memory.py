@@ -1,6 +1,8 @@
 """Memory and time that it takes to compile ChatGLM3-6B: one layer of it, with embedding and heads.
 
-    python bench/compile_memory.py [MODE]      20 minutes, 12 GiB of memory and of disk in /tmp
+    python bench/compile_memory.py [MODE [RECIPE]]
+
+Takes 20 minutes, and 12 GiB of memory and of disk in /tmp.
 
 Random weights of the real size, the whole `glmd compile`; memory is the resident set of the command
 and of everything it started, sampled while it runs.
@@ -42,10 +44,11 @@ def main() -> None:
     sys.path.insert(0, str(ROOT / "tests"))
     from support.checkpoints import SIX_B, write_large_checkpoint
 
-    mode = sys.argv[1] if len(sys.argv) > 1 else "int4"
+    mode, recipe = (*sys.argv[1:], *("int4", "serve")[len(sys.argv) - 1 :])
     with tempfile.TemporaryDirectory(prefix="glmd-bench-") as folder:
         checkpoint = write_large_checkpoint(Path(folder, "six-b"), replace(SIX_B, layers=1))
-        command = [sys.executable, "-I", "-m", "glmd", "compile", str(checkpoint), "--mode", mode]
+        command = [sys.executable, "-I", "-m", "glmd", "compile", str(checkpoint)]
+        command += ["--mode", mode, "--recipe", recipe]
         started, peak = time.monotonic(), 0
         with subprocess.Popen([*command, "--jobs", "1", "--out", folder]) as running:
             watched = psutil.Process(running.pid)
@@ -53,13 +56,14 @@ def main() -> None:
                 peak = max(peak, resident(watched))
                 time.sleep(EVERY)
         facts = {
-            "what": f"glmd compile, 6B with one layer, {mode}, --jobs 1",
+            "what": f"glmd compile, 6B with one layer, {mode}, {recipe} recipe, --jobs 1",
             "failed": running.returncode != 0,
             "peak_resident_mib": peak >> 20,
             "minutes": round((time.monotonic() - started) / 60, 1),
         }
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"compile_memory_{mode}.json").write_text(json.dumps(facts, indent=2) + "\n")
+    made = RESULTS / f"compile_memory_{mode}_{recipe}.json"
+    made.write_text(json.dumps(facts, indent=2) + "\n")
     print(json.dumps(facts, indent=2))
 
 

@@ -7,8 +7,8 @@ from typing import Literal
 
 from glmd.packed import Mode
 
-# Which nets there are and how they look to a host: `seed` has those of the vendor's demos, `serve`
-# has nets for many conversations at once.
+# Which nets there are and how they look to a host: `serve` has nets for many conversations at once,
+# `seed` those of the vendor's demos.
 Recipe = Literal["seed", "serve"]
 
 
@@ -22,7 +22,7 @@ class Build:
     num_device: int = 1
     seq_length: int = 512
     group_size: int = 64
-    recipe: Recipe = "seed"
+    recipe: Recipe = "serve"
 
     @property
     def stem(self) -> str:

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 
 from glmd.checkpoint.folder import Checkpoint
 from glmd.compiler.build import Build
+from glmd.compiler.serve.nets import CHUNKS
 from glmd.compiler.toolchain.toolchain import VERSION
 from glmd.errors import CompileFailed
 
@@ -23,9 +24,16 @@ def check_build(checkpoint: Checkpoint, build: Build) -> None:
         )
     if build.recipe == "serve" and build.num_device > 1:
         raise CompileFailed(
-            "The nets of --recipe serve are for one device.",
-            hint="Leave --num-device out, and several chips serve as replicas of the whole model; "
-            "or give --recipe seed.",
+            f"--num-device {build.num_device}: the nets of --recipe serve, the default, are for "
+            "one chip.",
+            hint="Leave --num-device out, and each of several chips serves the whole model; or "
+            f"give --recipe seed --num-device {build.num_device}, and they share one.",
+        )
+    if build.recipe == "serve" and build.seq_length <= min(CHUNKS):
+        raise CompileFailed(
+            f"--seq-length {build.seq_length} is too short for --recipe serve, whose shortest "
+            f"piece of a prompt has {min(CHUNKS)} tokens.",
+            hint=f"Give more than {min(CHUNKS)}, or --recipe seed.",
         )
     if build.mode == "int8" and build.num_device > 1:
         raise CompileFailed(

@@ -18,6 +18,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -37,6 +38,7 @@ class Workspace:
     works in it or where it cannot be made."""
 
     def __init__(self, out: Path, build: Build) -> None:
+        self._build = build
         self.folder = out.absolute() / build.stem
         self.model = self.folder / f"{build.stem}.bmodel"
         self.nets = self.folder / "nets"
@@ -99,12 +101,20 @@ class Workspace:
         return self.model.is_file() and (self.folder / MANIFEST).is_file()
 
     def check_finished(self) -> None:
-        """Raises CompileFailed where there is no finished bmodel."""
+        """Raises CompileFailed where there is no finished bmodel, or one with other options."""
         if not self.finished:
             raise CompileFailed(
                 f"There is no finished {self.model}.",
                 hint="`glmd compile`, with the same options, makes it.",
             )
+        options = self._known().get("options", {})
+        for name, wanted in asdict(self._build).items():
+            if (made := options.get(name, wanted)) != wanted:
+                option = f"--{name.replace('_', '-')}"
+                raise CompileFailed(
+                    f"{self.model} was made with {option} {made}, not {wanted}.",
+                    hint=f"Give {option} {made}, or another --out.",
+                )
 
     def net_folder(self, net: Net) -> Path:
         """Made if need be."""

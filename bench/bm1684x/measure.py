@@ -77,7 +77,7 @@ class Bench:
             return folder
         mlir = self._transformed(net)
         folder.mkdir(exist_ok=True)
-        build = Build(mode=mode, num_device=devices, seq_length=LENGTH)
+        build = Build(mode=mode, num_device=devices, seq_length=LENGTH, recipe="seed")
         command = ["--mlir", mlir.name, "--chip", CHIP, "--model", model.name]
         self._run("deploy", net, [*self._toolchain.deploy(), *command, *deploy_options(net, build)])
         for made in (mlir.with_name(PROFILE), mlir.with_name(model.name)):

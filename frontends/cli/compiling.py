@@ -56,14 +56,18 @@ def compile_options(function: F) -> F:
     @click.argument("checkpoint", type=click.Path(path_type=Path))
     @click.option(
         "--recipe",
-        type=click.Choice(["seed", "serve"]),
-        default="seed",
+        type=click.Choice(["serve", "seed"]),
+        default="serve",
         show_default=True,
-        help="Which nets: seed has those of the vendor's demos; serve answers several at once.",
+        help="Which nets: serve answers several at once; seed has those of the vendor's demos.",
     )
     @click.option("--mode", type=click.Choice(MODES), default="f16", show_default=True)
     @click.option(
-        "--num-device", type=click.Choice(["1", "2", "4", "8"]), default="1", show_default=True
+        "--num-device",
+        type=click.Choice(["1", "2", "4", "8"]),
+        default="1",
+        show_default=True,
+        help="Chips that share the model; several with --recipe seed.",
     )
     @click.option(
         "--seq-length",
@@ -115,6 +119,15 @@ def _check_name(ctx: click.Context, parameter: click.Parameter, value: str) -> s
     if not value or value in (".", "..") or "/" in value:
         raise click.BadParameter("a name is the beginning of a file's name.")
     return value
+
+
+def refuse_options(what: str, *names: str) -> None:
+    """Raises UsageError where one of them stands on the command line, which `what` has no use
+    for."""
+    ctx = click.get_current_context()
+    for name in names:
+        if ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
+            raise click.UsageError(f"--{name.replace('_', '-')} means nothing for {what}.")
 
 
 def _terminated(number: int, frame: FrameType | None) -> NoReturn:

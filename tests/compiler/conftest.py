@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.checkpoints import write_checkpoint
-from support.compiling import TOY, compile_words, glmd_compile
+from support.compiling import TOY, glmd_compile, seed_words
 
 
 @pytest.fixture(scope="session")
@@ -17,6 +17,6 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def toy_model(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Needs export and tpu_mlir."""
-    told = glmd_compile(*compile_words(toy, tmp_path_factory.mktemp("compiled")))
+    told = glmd_compile(*seed_words(toy, tmp_path_factory.mktemp("compiled")))
     assert told.returncode == 0, told.stderr
     return Path(told.stdout.strip())

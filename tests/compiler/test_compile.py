@@ -1,4 +1,4 @@
-"""Checkpoints through the real compiler, and what comes out through its simulator."""
+"""The seed recipe through the real compiler, and what comes out through its simulator."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from support.checkpoints import NANO, write_checkpoint
 from support.compiling import (
     TOY,
     TOY_NETS,
-    compile_words,
     glmd_compile,
     read_manifest,
+    seed_words,
     sha256,
 )
 
@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.needs("export", "tpu_mlir"), pytest.mark.timeout(1100)
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["f16", "int8", "int4"])
 def test_nano_is_compiled_and_every_net_is_verified(mode: str, tmp_path: Path) -> None:
-    words = compile_words(NANO, tmp_path, "--mode", mode, length=64)
+    words = seed_words(NANO, tmp_path, "--mode", mode, length=64)
     told = glmd_compile(*words)
     assert told.returncode == 0, told.stderr
     model = Path(told.stdout.strip())
@@ -68,7 +68,7 @@ def test_nothing_is_left_but_logs_and_profiles(toy_model: Path) -> None:
 def test_a_killed_compile_resumed_gives_the_identical_file(
     toy: Path, toy_model: Path, tmp_path: Path
 ) -> None:
-    words = compile_words(toy, tmp_path)
+    words = seed_words(toy, tmp_path)
     nets = tmp_path / "toy_f16_1dev" / "nets"
     with subprocess.Popen([*cli.GLMD, "compile", *words], start_new_session=True) as compiling:
         while len(done := list(nets.glob("*/*.bmodel"))) < 3:
@@ -88,7 +88,7 @@ def test_a_killed_compile_resumed_gives_the_identical_file(
 def test_who_ends_a_compile_ends_its_tools(
     number: signal.Signals, code: int, toy: Path, tmp_path: Path
 ) -> None:
-    command = [*cli.GLMD, "compile", *compile_words(toy, tmp_path)]
+    command = [*cli.GLMD, "compile", *seed_words(toy, tmp_path)]
     logs = tmp_path / "toy_f16_1dev" / "nets"
     with subprocess.Popen(
         command, start_new_session=True, stderr=subprocess.PIPE, text=True
@@ -111,14 +111,14 @@ def test_who_ends_a_compile_ends_its_tools(
 
 def test_a_finished_model_is_left_alone(toy: Path, toy_model: Path) -> None:
     before = toy_model.stat()
-    told = glmd_compile(*compile_words(toy, toy_model.parents[1]))
+    told = glmd_compile(*seed_words(toy, toy_model.parents[1]))
     assert told.returncode == 0
     assert told.stdout.strip() == str(toy_model)
     assert toy_model.stat().st_mtime_ns == before.st_mtime_ns
 
 
 def test_the_steps_alone_give_the_same_file(toy: Path, toy_model: Path, tmp_path: Path) -> None:
-    words = compile_words(toy, tmp_path, "--jobs", "1")
+    words = seed_words(toy, tmp_path, "--jobs", "1")
     early = glmd_compile("combine", *words)
     assert early.returncode == 1
     assert f"{TOY_NETS} of {TOY_NETS} nets are not compiled" in early.stderr
@@ -129,7 +129,7 @@ def test_the_steps_alone_give_the_same_file(toy: Path, toy_model: Path, tmp_path
 
 
 def test_a_net_that_fails_says_where_and_why(toy: Path, tmp_path: Path) -> None:
-    words = compile_words(toy, tmp_path)
+    words = seed_words(toy, tmp_path)
     assert glmd_compile("export", *words).returncode == 0
     net = tmp_path / "toy_f16_1dev" / "nets" / "lm_head"
     (net / "lm_head.onnx").write_bytes(b"no graph")
@@ -142,9 +142,9 @@ def test_a_net_that_fails_says_where_and_why(toy: Path, tmp_path: Path) -> None:
 
 
 def test_other_weights_are_compiled_anew(toy: Path, toy_model: Path, tmp_path: Path) -> None:
-    assert glmd_compile("export", *compile_words(toy, tmp_path)).returncode == 0
+    assert glmd_compile("export", *seed_words(toy, tmp_path)).returncode == 0
     other = write_checkpoint(tmp_path / "other", TOY, seed=1)
-    told = glmd_compile("export", *compile_words(other, tmp_path))
+    told = glmd_compile("export", *seed_words(other, tmp_path))
     assert told.returncode == 0
     assert "Begins anew" in told.stderr
     assert "other checkpoint" in told.stderr
@@ -152,7 +152,7 @@ def test_other_weights_are_compiled_anew(toy: Path, toy_model: Path, tmp_path: P
 
 def test_verify_fails_for_other_weights(toy: Path, toy_model: Path, tmp_path: Path) -> None:
     other = write_checkpoint(tmp_path, TOY, seed=1)
-    told = glmd_compile("verify", *compile_words(other, toy_model.parents[1]))
+    told = glmd_compile("verify", *seed_words(other, toy_model.parents[1]))
     assert told.returncode == 1
     table = {line.split()[0]: line.split()[-1] for line in told.stdout.splitlines()[1:]}
     assert table["block_0"] == "FAIL"
@@ -161,6 +161,6 @@ def test_verify_fails_for_other_weights(toy: Path, toy_model: Path, tmp_path: Pa
 
 def test_verify_refuses_another_length(toy: Path, toy_model: Path, tmp_path: Path) -> None:
     """The length is no part of the file's name."""
-    told = glmd_compile("verify", *compile_words(toy, toy_model.parents[1], length=32))
+    told = glmd_compile("verify", *seed_words(toy, toy_model.parents[1], length=32))
     assert told.returncode == 1
-    assert "embedding takes i32 [1, 16], not i32 [1, 32]." in told.stderr
+    assert "toy_f16_1dev.bmodel was made with --seq-length 16, not 32." in told.stderr

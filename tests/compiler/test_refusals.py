@@ -100,7 +100,7 @@ def sparse_checkpoint(folder: Path, shape: Shape) -> Path:
 
 def room_for(shape: Shape, tmp_path: Path) -> None:
     opened = Checkpoint.open(sparse_checkpoint(tmp_path / "huge", shape))
-    build = Build(seq_length=64)
+    build = Build(seq_length=64, recipe="seed")
     with Workspace(tmp_path, build) as workspace:
         nets: list[Net] = seed_nets(opened.config, 64)
         check_room(Pipeline(opened, build, workspace, Deaf()), nets)
@@ -122,7 +122,7 @@ def test_memory_is_looked_at_first(tmp_path: Path) -> None:
 def test_a_disk_that_fills_up_meanwhile(checkpoint: Path, tmp_path: Path) -> None:
     """/dev/full answers each write as a full disk does."""
     opened = Checkpoint.open(checkpoint)
-    build = Build(seq_length=64)
+    build = Build(seq_length=64, recipe="seed")
     toolchain = Toolchain(Path("/"), Path("/bin/true"), "1.30.2", ())
     with Workspace(tmp_path, build) as workspace:
         pipeline = Pipeline(opened, build, workspace, Deaf())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.checkpoints import Shape, write_checkpoint, write_large_checkpoint
-from support.compiling import TOY, compile_words, glmd_compile
+from support.compiling import TOY, glmd_compile, seed_words
 
 from glmd.bmodel.features import read_features
 from glmd.bmodel.reader import read_bmodel
@@ -19,7 +19,7 @@ WIDE = Shape(layers=1, hidden=1024, heads=8, kv_heads=2, head_dim=128, ffn=8192)
 
 def test_a_small_model_is_not_split(tmp_path: Path) -> None:
     checkpoint = write_checkpoint(tmp_path / "checkpoint", TOY)
-    words = compile_words(checkpoint, tmp_path, "--num-device", "2", "--jobs", "1")
+    words = seed_words(checkpoint, tmp_path, "--num-device", "2", "--jobs", "1")
     told = glmd_compile(*words)
     assert (told.returncode, told.stdout) == (1, "")
     assert "glmd: block_0 is not split: each of 2 devices has all of its weights" in told.stderr
@@ -29,7 +29,7 @@ def test_a_small_model_is_not_split(tmp_path: Path) -> None:
 
 def test_int8_is_not_split_at_all(tmp_path: Path) -> None:
     checkpoint = write_checkpoint(tmp_path / "checkpoint", TOY)
-    words = compile_words(checkpoint, tmp_path, "--num-device", "4", "--mode", "int8")
+    words = seed_words(checkpoint, tmp_path, "--num-device", "4", "--mode", "int8")
     told = glmd_compile(*words)
     assert (told.returncode, told.stdout) == (1, "")
     assert "cannot split int8 weights over devices" in told.stderr
@@ -38,7 +38,7 @@ def test_int8_is_not_split_at_all(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_large_layer_is_split(tmp_path: Path) -> None:
     checkpoint = write_large_checkpoint(tmp_path / "checkpoint", WIDE)
-    words = compile_words(checkpoint, tmp_path, "--num-device", "2", "--mode", "int4")
+    words = seed_words(checkpoint, tmp_path, "--num-device", "2", "--mode", "int4")
     told = glmd_compile(*words)
     assert told.returncode == 0, told.stderr
     bmodel = read_bmodel(Path(told.stdout.strip()))

@@ -55,7 +55,12 @@ class Form:
 
 def build_bmodel(shape: Shape, form: Form, seed: int = 0) -> Path:
     """The bmodel of a random checkpoint (support.checkpoints) in some form."""
-    build = Build(name="test", mode=form.mode, seq_length=form.seq_length)  # type: ignore[arg-type]
+    build = Build(
+        name="test",
+        mode=form.mode,  # type: ignore[arg-type]
+        seq_length=form.seq_length,
+        recipe="seed",
+    )
     with tempfile.TemporaryDirectory(prefix="glmd-bmodel-") as name:
         folder = Path(name)
         checkpoint = Checkpoint.open(write_checkpoint(folder / "model", shape, seed=seed))

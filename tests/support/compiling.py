@@ -10,7 +10,8 @@ from typing import Any
 from support import cli
 from support.checkpoints import Shape
 
-# Compiles in seconds: the vendor's tools take one each to start, and there are seven nets.
+# Compiles in seconds: the vendor's tools take one each to start, and of the seed recipe there are
+# seven nets.
 TOY = Shape(layers=1, hidden=64, heads=2, kv_heads=1, head_dim=32, ffn=128)
 TOY_LENGTH = 16
 TOY_NETS = 7
@@ -31,6 +32,11 @@ def compile_words(
         str(out),
         *options,
     ]
+
+
+def seed_words(checkpoint: Path, out: Path, *options: str, length: int = TOY_LENGTH) -> list[str]:
+    """The same for the vendor's nets, which TOY is made for."""
+    return compile_words(checkpoint, out, "--recipe", "seed", *options, length=length)
 
 
 def glmd_compile(*words: str) -> cli.Told:

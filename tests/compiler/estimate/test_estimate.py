@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.checkpoints import write_checkpoint
-from support.compiling import TOY, compile_words, glmd_compile
+from support.compiling import TOY, glmd_compile, seed_words
 
 from glmd.compiler.estimate.estimate import Estimate
 from glmd.compiler.estimate.profile import Profile
@@ -43,7 +43,7 @@ def test_the_command(tmp_path: Path) -> None:
     """It compiles a net of each kind once; a second run reads what is there, and so would a
     compile."""
     checkpoint = write_checkpoint(tmp_path / "checkpoint", TOY)
-    words = compile_words(checkpoint, tmp_path, "--mode", "int4")
+    words = seed_words(checkpoint, tmp_path, "--mode", "int4")
     told = glmd_compile("estimate", *words, "--json")
     assert told.returncode == 0, told.stderr
     facts = json.loads(told.stdout)
@@ -74,6 +74,6 @@ def test_the_command(tmp_path: Path) -> None:
 @pytest.mark.needs("export", "tpu_mlir")
 def test_several_devices_are_not_timed(tmp_path: Path) -> None:
     checkpoint = write_checkpoint(tmp_path / "checkpoint", TOY)
-    told = glmd_compile("estimate", *compile_words(checkpoint, tmp_path, "--num-device", "2"))
+    told = glmd_compile("estimate", *seed_words(checkpoint, tmp_path, "--num-device", "2"))
     assert told.returncode == 1
     assert "estimates for one device only" in told.stderr

@@ -92,7 +92,7 @@ def test_the_command(tmp_path: Path) -> None:
     """A second run reads what is there, as a compile would."""
     shape = Shape(layers=2, hidden=64, heads=2, kv_heads=1, head_dim=32, ffn=128)
     checkpoint = write_checkpoint(tmp_path / "checkpoint", shape)
-    words = compile_words(checkpoint, tmp_path, "--recipe", "serve", length=32)
+    words = compile_words(checkpoint, tmp_path, length=32)
     told = glmd_compile("estimate", *words, "--launch-cost", "0.05", "--json")
     assert told.returncode == 0, told.stderr
     facts = json.loads(told.stdout)

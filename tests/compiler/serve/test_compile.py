@@ -1,4 +1,5 @@
-"""The serve recipe through the real compiler, and what comes out through its simulator."""
+"""The serve recipe, the default, through the real compiler, and what comes out through its
+simulator."""
 
 from __future__ import annotations
 
@@ -36,9 +37,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def words(checkpoint: Path, out: Path, *options: str) -> list[str]:
-    return compile_words(
-        checkpoint, out, "--recipe", "serve", "--mode", "int4", *options, length=LENGTH
-    )
+    return compile_words(checkpoint, out, "--mode", "int4", *options, length=LENGTH)
 
 
 @pytest.fixture(scope="module")
@@ -134,4 +133,27 @@ def test_the_steps_alone_give_the_same_file(checkpoint: Path, model: Path, tmp_p
 def test_several_devices_are_refused(checkpoint: Path, tmp_path: Path) -> None:
     told = glmd_compile(*words(checkpoint, tmp_path, "--num-device", "2"))
     assert told.returncode == 1
-    assert "The nets of --recipe serve are for one device." in told.stderr
+    assert "--num-device 2: the nets of --recipe serve, the default, are for one" in told.stderr
+    assert "give --recipe seed --num-device 2, and they share one" in told.stderr
+
+
+def test_a_cache_without_room_for_a_piece(checkpoint: Path, tmp_path: Path) -> None:
+    told = glmd_compile(*words(checkpoint, tmp_path, "--seq-length", "16"))
+    assert told.returncode == 1
+    assert "--seq-length 16 is too short for --recipe serve" in told.stderr
+
+
+@pytest.mark.parametrize(
+    ("step", "option", "said"),
+    [
+        ("verify", ("--recipe", "seed"), "was made with --recipe serve, not seed."),
+        ("verify", ("--seq-length", "64"), "was made with --seq-length 32, not 64."),
+        ("export", ("--device", "cpu"), "--device means nothing for --recipe serve"),
+    ],
+)
+def test_options_that_do_not_fit(
+    step: str, option: tuple[str, str], said: str, checkpoint: Path, model: Path
+) -> None:
+    told = glmd_compile(step, *words(checkpoint, model.parents[1], *option))
+    assert told.returncode == (2 if step == "export" else 1)
+    assert said in told.stderr

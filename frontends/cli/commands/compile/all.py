@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from glmd.frontends.cli.compiling import Compiling, compile_options, pipeline
+from glmd.frontends.cli.compiling import Compiling, compile_options, pipeline, refuse_options
 from glmd.frontends.cli.load_bar import LoadBar
 
 
@@ -45,15 +45,9 @@ def _pack(compiling: Compiling) -> Path:
     from glmd.checkpoint.folder import Checkpoint
     from glmd.compiler.pack import pack
 
-    _refuse_bmodel_options()
+    bmodel_options = ("recipe", "num_device", "seq_length", "group_size", "jobs", "tpu_mlir")
+    refuse_options("--target cpu", *bmodel_options)
     build = compiling.build
     folder = compiling.out.absolute() / f"{build.name}_{build.mode}_cpu"
     with LoadBar("packing the model") as bar:
         return pack(Checkpoint.open(compiling.checkpoint), build, folder, bar.show)
-
-
-def _refuse_bmodel_options() -> None:
-    ctx = click.get_current_context()
-    for name in ("recipe", "num_device", "seq_length", "group_size", "jobs", "tpu_mlir"):
-        if ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
-            raise click.UsageError(f"--{name.replace('_', '-')} means nothing for --target cpu.")

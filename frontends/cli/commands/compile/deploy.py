@@ -10,7 +10,7 @@ from glmd.frontends.cli.compiling import Compiling, compile_options, pipeline
 @click.command("deploy")
 @compile_options
 def command(compiling: Compiling) -> int:
-    """Compile each exported net to a bmodel of its own; its ONNX file is then deleted."""
+    """Compile each exported net to a bmodel of its own; what was exported of it is then deleted."""
     checkpoint, toolchain = compiling.open(), compiling.toolchain()
     with pipeline(compiling, checkpoint, toolchain) as steps:
         steps.deploy(toolchain)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from glmd.frontends.cli.compiling import Compiling, compile_options, pipeline
+from glmd.frontends.cli.compiling import Compiling, compile_options, pipeline, refuse_options
 from glmd.frontends.cli.options import json_option
 from glmd.frontends.cli.terminal import note, print_json, print_table
 
@@ -37,6 +37,8 @@ def command(compiling: Compiling, launch_cost: float, as_json: bool) -> int:
     from glmd.compiler.estimate.sample import estimate
     from glmd.compiler.estimate.serve import serve_estimate
 
+    if compiling.build.recipe == "seed":
+        refuse_options("--recipe seed, whose launches are not counted", "launch_cost")
     checkpoint, toolchain = compiling.open(), compiling.toolchain()
     with pipeline(compiling, checkpoint, toolchain) as steps:
         if compiling.build.recipe == "serve":
