@@ -78,6 +78,7 @@ class Loop:
         self._running: list[Sequence] = []
         self._steps = 0
         self._tokens: list[Token] = []
+        self._decodes: list[int] = []
         self._report = Report(slots_busy=0)
         self._reported = 0.0
 
@@ -101,7 +102,8 @@ class Loop:
         if self._running or self._waiting:
             return 0
         # The core has yet to hear that all is quiet; chips get warm and cool by themselves.
-        if self._report.slots_busy or self._report.devices:
+        told = self._report
+        if told.slots_busy or told.devices or told.decodes != self._decodes:
             return max(self._reported + REPORT_INTERVAL - time.monotonic(), 0.001)
         return None
 
@@ -215,11 +217,19 @@ class Loop:
         finally:
             self._inbox.end()
         self._scheduler.measured(call, time.monotonic() - start)
+        self._count(call)
         following = iter(results)
         for work in call:
             answers = work.n if work.sequence.scored else 1 + len(work.guess)
             mine = [next(following) for _ in range(answers)]
             self._take_in(work, mine)
+
+    def _count(self, call: Call) -> None:
+        """Among the decodes, if some of its answers get a token that go on."""
+        together = sum(work.n == 1 for work in call)
+        if together:
+            self._decodes += [0] * (together - len(self._decodes))
+            self._decodes[together - 1] += 1
 
     def _take_in(self, work: Work, results: list[Result]) -> None:
         """The KV cache has grown by `work`; sample if that was all that is known."""
@@ -313,7 +323,8 @@ class Loop:
         now = time.monotonic()
         if now - self._reported < REPORT_INTERVAL:
             return
-        report = Report(self._slots.busy, [chip_facts(stats) for stats in self._backend.stats()])
+        chips = [chip_facts(stats) for stats in self._backend.stats()]
+        report = Report(self._slots.busy, chips, list(self._decodes))
         if report != self._report:
             self._outbox.put(report)
         self._report, self._reported = report, now

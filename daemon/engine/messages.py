@@ -193,10 +193,12 @@ class Failed(Event, tag="failed", frozen=True):
 
 
 class Report(Event, tag="report", frozen=True):
-    """Facts for `glmd status`, sent once a second while they change."""
+    """Facts for `glmd status`, sent once a second while they change. `decodes`: calls of the
+    backend that gave one answer its next token, two answers, three, and so on."""
 
     slots_busy: int
     devices: list[dict[str, float]] = []
+    decodes: list[int] = []
 
 
 AnyEvent = Loading | Ready | Broken | Prefilled | PromptLogprobs | Step | Failed | Report

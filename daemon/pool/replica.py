@@ -347,6 +347,7 @@ class Replica:
             requests_served=self._served,
             model_loads=self._loads,
             memory=_resident(self._child),
+            decodes=self._report.decodes,
             error=str(self.error or ""),
         )
 

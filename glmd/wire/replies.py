@@ -172,7 +172,9 @@ class DeviceStatus(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ReplicaStatus(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """`pid` is that of the engine child, None while there is none. `memory`: bytes, resident."""
+    """`pid` is that of the engine child, None while there is none. `memory`: bytes, resident.
+    `decodes`: how often its engine child gave one answer its next token, two answers at once,
+    three, and so on."""
 
     index: int
     state: Literal["loading", "ready", "restarting", "failed", "stopped"]
@@ -183,6 +185,7 @@ class ReplicaStatus(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
     requests_served: int = 0
     model_loads: int = 0
     memory: int = 0
+    decodes: list[int] = []
     error: str = ""
 
 

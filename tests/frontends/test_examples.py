@@ -21,7 +21,9 @@ BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 TOOLCHAIN = find_root()  # the user's: tests have data folders of their own
 
 
-@pytest.mark.parametrize("example", ["stream.py", "many.py", "tools.py", "two_frontends.py"])
+@pytest.mark.parametrize(
+    "example", ["stream.py", "many.py", "tools.py", "two_frontends.py", "four_clients.py"]
+)
 def test_an_example(shared_daemon: DaemonFacts, example: str) -> None:
     done = subprocess.run(
         [sys.executable, "-I", "-W", "error", str(ROOT / "examples" / example)],
@@ -51,7 +53,7 @@ def test_the_demo() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.needs("tpu_mlir", "export")
+@pytest.mark.needs("tpu_mlir")
 @pytest.mark.timeout(1800)
 def test_the_demo_of_the_chip() -> None:
     """What it has compiled once it does not compile again."""
@@ -65,8 +67,9 @@ def test_the_demo_of_the_chip() -> None:
         env={**os.environ, "PATH": path, "TPUC_ROOT": str(TOOLCHAIN)},
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "Both were answered at once." in done.stdout
-    assert "loaded the bmodel 1 time and served 2 clients" in done.stdout
+    assert "loaded the bmodel 1 time and served 4 clients" in done.stdout
+    assert re.search(r"^[1-9]\d* of its \d+ decodes gave each of the four", done.stdout, re.M)
+    assert len(done.stdout.rpartition("Now you:")[2].strip().splitlines()) == 3
     assert "\x1b" not in done.stdout
 
 

@@ -310,6 +310,10 @@ REPLIES: dict[str, Reply] = {
     "sessions": Sessions(id="l", sessions=[INFO]),
 }
 
+REPLIES["status_decodes"] = msgspec.structs.replace(
+    REPLIES["status"],
+    replicas=[ReplicaStatus(index=0, state="ready", pid=4243, decodes=[40, 0, 0, 96])],
+)
 REPLIES["status_reloaded"] = msgspec.structs.replace(
     REPLIES["status"],
     model_identity="0f1e2d3c4b5a6978",

@@ -68,8 +68,8 @@ def _print(status: StatusReply) -> None:
         click.echo(f"{name:12} {value}")
     if status.replicas:
         click.echo()
-        header = ("replica", "state", "pid", "slots busy", "served", "loads", "memory", "devices")
-        print_table(header, [_row(replica) for replica in status.replicas])
+        header = ("replica", "state", "pid", "slots busy", "served", "decodes", "loads", "memory")
+        print_table((*header, "devices"), [_row(replica) for replica in status.replicas])
 
 
 def _reload(reload: ReloadStatus) -> str:
@@ -86,6 +86,7 @@ def _row(replica: ReplicaStatus) -> list[str]:
         str(replica.pid or "-"),
         f"{replica.slots_busy} of {replica.slots}",
         str(replica.requests_served),
+        " ".join(f"{n}×{width}" for width, n in enumerate(replica.decodes, 1) if n) or "-",
         str(replica.model_loads),
         file_size(replica.memory),
         ",".join(str(device.device) for device in replica.devices) or "-",

@@ -295,3 +295,12 @@ def test_reports_follow_what_runs(fresh: EngineChild) -> None:
     assert busy.devices == []
     fresh.send(Cancel(1))
     fresh.until(Report, lambda report: report.slots_busy == 0)
+
+
+def test_reports_count_the_answers_of_a_step(fresh: EngineChild) -> None:
+    """The first token comes with the prompt; a second choice begins when that is computed, with the
+    prompt's last token beside the first choice's next one."""
+    fresh.send(submit(1, prompt(10), 5))
+    fresh.until(Report, lambda report: report.decodes == [4])
+    fresh.send(submit(2, prompt(10, seed=1), 5, choices=[(0, []), (1, [])]))
+    fresh.until(Report, lambda report: report.decodes == [5, 4])
