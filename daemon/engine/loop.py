@@ -337,12 +337,12 @@ def _spans(work: Work) -> list[Span]:
         return []
     start, end = slot.length, slot.length + n
     last = end == sequence.length and not sequence.complete
-    want = sequence.chain.want if last else Want.none
+    want, keep = (sequence.chain.want, sequence.chain.keep) if last else (Want.none, 0)
     if not sequence.scored:
         head = sequence.chain.head(sequence.history[:end]) if last else None
-        known = Span(slot.index, start, sequence.history[start:end], want, head)
+        known = Span(slot.index, start, sequence.history[start:end], want, head, keep)
         guessed = enumerate(np.split(guess, len(guess)) if len(guess) else [], end)
-        return [known, *(Span(slot.index, i, token, want) for i, token in guessed)]
+        return [known, *(Span(slot.index, i, token, want, keep=keep) for i, token in guessed)]
     # The logits at a position are those of the token that follows it.
     wants = [Want.logits if i + 1 < sequence.prompt_length else want for i in range(start, end)]
     return [

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from glmd.daemon.engine.messages import Logprob, Submit
 from glmd.daemon.engine.penalty_head import penalty_head
-from glmd.daemon.engine.stages import BUILTIN, is_greedy
+from glmd.daemon.engine.stages import BUILTIN, greatest_needed, is_greedy
 from glmd.daemon.native._engine import HeadSettings, Result, SamplerChain, Want, draw, top_logprobs
 from glmd.errors import EngineFailed, InvalidRequest, Unsupported
 from glmd.plugin_stage import PluginStage
@@ -42,7 +42,7 @@ class Chain:
 
     `want` is what the backend has to give for the next token: only the token where the chain is
     greedy, the candidates of the device's penalty head where the chain does what that does, else
-    logits.
+    logits. `keep`: how many of the greatest of these it looks at, 0 for all.
     """
 
     def __init__(
@@ -67,6 +67,7 @@ class Chain:
         self._plugins: list[PluginStage] = []
         self._penalty_head = penalty_head(submit.stages)
         self.want = self._choose_want(submit, outputs)
+        self.keep = greatest_needed(submit.stages) if submit.logprobs is None else 0
         context = SamplerContext(
             vocab, frozenset(submit.stop_ids), submit.seed, choice, self._prompt_length, vocab_bytes
         )

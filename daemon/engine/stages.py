@@ -105,3 +105,18 @@ def is_greedy(stages: Sequence[Stage]) -> bool:
         if params.get("temperature") == 0.0 or params.get("k") == 1:
             return all(later.name in BUILTIN for later in stages)
     return False
+
+
+def greatest_needed(stages: Sequence[Stage]) -> int:
+    """How many of the greatest logits, with all that equal the least of these, decide what the
+    chain does; 0 where others may. It is what the first stage that does anything leaves in play."""
+    for stage in stages:
+        if stage.name not in BUILTIN:
+            return 0
+        if is_neutral(stage):
+            continue
+        params = complete(stage)
+        if stage.name == "top_k":
+            return int(params["k"])
+        return int(params.get("temperature") == 0.0)
+    return 0

@@ -71,7 +71,8 @@ class HeadSettings:
     history: NDArray[np.int32]
 
 class Span:
-    """`tokens`: int32 [n], C-contiguous; kept alive by the span. `head`: for Want.candidates."""
+    """`tokens`: int32 [n], C-contiguous; kept alive by the span. `head`: for Want.candidates.
+    `keep`: how many of the greatest logits matter, 0 for all: see engine.h."""
 
     def __init__(
         self,
@@ -80,11 +81,13 @@ class Span:
         tokens: NDArray[np.int32],
         want: Want,
         head: HeadSettings | None = None,
+        keep: int = 0,
     ) -> None: ...
     slot: int
     pos: int
     tokens: NDArray[np.int32]
     want: Want
+    keep: int
 
 class Result:
     """`logits`: float32 [vocab], owned by the result, or None; `token`: -1 unless asked for."""
@@ -183,6 +186,7 @@ class Traffic:
     copies: int
     copied: int
     relocated: int
+    undecided: int
 
 class Bm1684xBackend(Backend):
     """A bmodel on chips. A step is one span, or any spans where the nets compute rows of any

@@ -32,6 +32,7 @@ struct PySpan {
   Array<std::int32_t> tokens;
   Want want;
   std::optional<PyHeadSettings> head;
+  int keep;
 };
 
 HeadSettings plain(const PyHeadSettings& head) {
@@ -132,16 +133,17 @@ void bind_step(py::module_& m) {
       .def_readonly("history", &PyHeadSettings::history);
   py::class_<PySpan>(m, "Span")
       .def(py::init([](int slot, int pos, Array<std::int32_t> tokens, Want want,
-                       std::optional<PyHeadSettings> head) {
+                       std::optional<PyHeadSettings> head, int keep) {
              if (tokens.ndim() != 1) throw py::value_error("tokens must be one-dimensional");
-             return PySpan{slot, pos, std::move(tokens), want, std::move(head)};
+             return PySpan{slot, pos, std::move(tokens), want, std::move(head), keep};
            }),
            py::arg("slot"), py::arg("pos"), py::arg("tokens").noconvert(), py::arg("want"),
-           py::arg("head") = py::none())
+           py::arg("head") = py::none(), py::arg("keep") = 0)
       .def_readonly("slot", &PySpan::slot)
       .def_readonly("pos", &PySpan::pos)
       .def_readonly("tokens", &PySpan::tokens)
-      .def_readonly("want", &PySpan::want);
+      .def_readonly("want", &PySpan::want)
+      .def_readonly("keep", &PySpan::keep);
   py::class_<PyResult>(m, "Result")
       .def_property_readonly("token", [](const PyResult& self) { return self.result.token; })
       .def_property_readonly("candidate_ids",
@@ -169,7 +171,7 @@ std::vector<PyResult> forward(Backend& backend, const std::vector<const PySpan*>
     const PySpan& span = *spans[i];
     plain_spans.push_back({span.slot, span.pos, span.tokens.data(),
                            static_cast<int>(span.tokens.size()), span.want,
-                           span.head ? plain(*span.head) : HeadSettings{}});
+                           span.head ? plain(*span.head) : HeadSettings{}, span.keep});
     if (span.want == Want::logits) {
       py::array_t<float> logits(vocab);
       results[i].logits = logits.mutable_data();

@@ -31,7 +31,8 @@ void bind_bm1684x(py::module_& m) {
       .def_readonly("downloaded", &Traffic::downloaded)
       .def_readonly("copies", &Traffic::copies)
       .def_readonly("copied", &Traffic::copied)
-      .def_readonly("relocated", &Traffic::relocated);
+      .def_readonly("relocated", &Traffic::relocated)
+      .def_readonly("undecided", &Traffic::undecided);
 
   py::class_<Bm1684xBackend, Backend>(m, "Bm1684xBackend")
       .def(py::init([](std::string path, std::vector<int> devices, int slots, int context,

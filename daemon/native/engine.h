@@ -38,6 +38,11 @@ struct HeadSettings {
 
 // `n` tokens appended to `slot` at position `pos`. A `pos` below the slot's length truncates the
 // slot to `pos` first. Spans of one slot within a call must be in order and contiguous.
+//
+// `keep`, where logits are wanted: how many of the greatest matter to whoever asks, with all that
+// equal the least of these; 0 for all. A backend that has a cheaper way to these gives -inf in
+// place of the others, or of some. A NaN among the others may go unnoticed. The CPU, and bmodels
+// without a top_head, give every row whole.
 struct Span {
   int slot = 0;
   int pos = 0;
@@ -45,6 +50,7 @@ struct Span {
   int n = 0;
   Want want = Want::none;
   HeadSettings head{};
+  int keep = 0;
 };
 
 // The answer to the span of the same index. `logits`, when wanted, points to caller-owned room for

@@ -44,7 +44,9 @@ class Local:
         if cancelled:
             cancel.set()
         spans = [
-            native.Span(s.slot, s.pos, np.array(s.tokens, np.int32), native.Want[s.want])
+            native.Span(
+                s.slot, s.pos, np.array(s.tokens, np.int32), native.Want[s.want], keep=s.keep
+            )
             for s in steps
         ]
         try:

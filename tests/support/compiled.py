@@ -41,8 +41,9 @@ class Run:
 
 class Compiled:
     """A real backend that takes only what nets of these lengths can do, and says how long they
-    would have taken. `clock`: seconds. With `saved_bytes` among its abilities it has the slots that
-    these say, and the others of the backend are where it saves to."""
+    would have taken. Of logits it gives no more than matters. `clock`: seconds. With `saved_bytes`
+    among its abilities it has the slots that these say, and the others of the backend are where it
+    saves to."""
 
     def __init__(self, backend: Backend, can: Can, seconds: Estimates) -> None:
         self._backend = backend
@@ -81,7 +82,12 @@ class Compiled:
         kind, length = self._net(tokens, spans[0].pos)
         self.clock += self._seconds[kind, length]
         self.runs.append(Run(kind, length, tuple(tokens), self.clock))
-        return self._backend.forward(spans, cancel)
+        results = self._backend.forward(spans, cancel)
+        for span, result in zip(spans, results, strict=True):
+            if span.keep and result.logits is not None:
+                least = np.sort(result.logits)[-min(span.keep, len(result.logits))]
+                result.logits[result.logits < least] = -np.inf
+        return results
 
     def _tokens(self, spans: Seq[Span]) -> dict[int, int]:
         """How many each slot is given, behind what it has."""

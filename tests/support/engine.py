@@ -36,6 +36,13 @@ PATIENCE = 240.0  # seconds for an event: the simulator is slow, and machines ar
 
 RANDOM = [Stage("top_p", {"p": 0.95}), Stage("temperature", {"temperature": 1.0})]
 
+# The default chain.
+DEFAULT = [
+    Stage("top_k", {"k": 50}),
+    Stage("top_p", {"p": 0.8}),
+    Stage("temperature", {"temperature": 0.8}),
+]
+
 E = TypeVar("E", bound=AnyEvent)
 
 

@@ -21,13 +21,14 @@ TIMEOUT = 240
 
 
 class Step(NamedTuple):
-    """A span in plain data; `head`: temperature, top_p, penalty, history."""
+    """A span in plain data; `head`: temperature, top_p, penalty, history. `keep` as of Span."""
 
     slot: int
     pos: int
     tokens: list[int]
     want: str = "logits"
     head: tuple[float, float, float, list[int]] | None = None
+    keep: int = 0
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,13 @@ from glmd.daemon.native import _engine as native
 
 def spans(steps: list[tuple[Any, ...]]) -> list[native.Span]:
     made = []
-    for slot, pos, tokens, want, head in steps:
+    for slot, pos, tokens, want, head, keep in steps:
         settings = None
         if head is not None:
             *numbers, history = head
             settings = native.HeadSettings(*numbers, np.array(history, np.int32))
-        made.append(native.Span(slot, pos, np.array(tokens, np.int32), native.Want[want], settings))
+        ids = np.array(tokens, np.int32)
+        made.append(native.Span(slot, pos, ids, native.Want[want], settings, keep))
     return made
 
 

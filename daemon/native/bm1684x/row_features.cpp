@@ -75,6 +75,13 @@ class Check {
     check(graph.outputs, {ids(n)}, graph, "an int32 id for each row out");
   }
 
+  void top(int n, const Graph& graph) const {
+    check(graph.inputs, {logits(n)}, graph, "the logits of lm_head in");
+    const Expected found = ids(n * model_.candidates);
+    check(graph.outputs, {{sophon::kFloat32, found.bytes}, found}, graph,
+          "f32 logits and their int32 ids, " + to_string(model_.candidates) + " a row, out");
+  }
+
  private:
   static Expected ids(int n) {
     return {sophon::kInt32, static_cast<std::size_t>(n) * sizeof(std::int32_t)};
@@ -138,6 +145,8 @@ void read_sizes(RowFeatures& model) {
   model.seq = keys.dim(0);
   model.kv_row = keys.bytes / static_cast<std::size_t>(model.seq);
   model.vocab = model.lm_head.begin()->second.outputs.front().dim(-1);
+  if (model.top_head.empty()) return;
+  model.candidates = model.top_head.begin()->second.outputs.front().dim(-1);
 }
 
 void check_all(const RowFeatures& model) {
@@ -145,6 +154,7 @@ void check_all(const RowFeatures& model) {
   for (const auto& [n, graph] : model.embedding) check.embedding(n, graph);
   for (const auto& [n, graph] : model.lm_head) check.head(n, graph);
   for (const auto& [n, graph] : model.greedy_head) check.greedy(n, graph);
+  for (const auto& [n, graph] : model.top_head) check.top(n, graph);
   const auto embeds = [&](int n) {
     if (model.embedding.count(n) == 0) {
       refuse("embedding has no stage for " + to_string(n) + " ids, which the layers compute");
@@ -189,6 +199,7 @@ RowFeatures read_row_features(const std::vector<Net>& nets, int devices) {
   model.embedding = stages_of(nets, {"embedding"});
   model.lm_head = stages_of(nets, {"lm_head"});
   model.greedy_head = stages_of(nets, {"greedy_head"});
+  model.top_head = stages_of(nets, {"top_head"});
   read_layers(nets, model);
   read_sizes(model);
   check_all(model);

@@ -29,10 +29,12 @@ struct RowFeatures {
   std::vector<RowLayer> layers;
   Stages lm_head;      // states [n,H] -> logits f32 [n,V]
   Stages greedy_head;  // logits -> ids [n,1]; may be empty
+  Stages top_head;     // logits -> the greatest f32 [n,C], descending, and their ids; may be empty
 
   int seq = 0;  // S
   int hidden = 0;
   int vocab = 0;
+  int candidates = 0;  // C; 0 without top_head
   int kv_heads = 0;
   int head_dim = 0;
   std::size_t state_bytes = 0;  // of a row

@@ -5,13 +5,21 @@
 #include "bm1684x/choice.h"
 
 namespace glmd::bm1684x {
+namespace {
+
+// Rows whose greatest logits are worth a launch, which is taken to cost as much as the download of
+// less than two rows of 65024 logits; card only.
+constexpr int kWorthPicking = 2;
+
+}  // namespace
 
 RowHeads::RowHeads(Runtime& runtime, const RowFeatures& model)
     : runtime_(runtime),
       model_(model),
       logits_(runtime.allocate(0, model.lm_head.rbegin()->second.outputs.front().bytes)),
       ids_(runtime.allocate(
-          0, sizeof(std::int32_t) * static_cast<std::size_t>(model.lm_head.rbegin()->first))) {}
+          0, sizeof(std::int32_t) * static_cast<std::size_t>(model.lm_head.rbegin()->first))),
+      top_(runtime, model) {}
 
 View RowHeads::row(int i) const {
   const std::size_t bytes = static_cast<std::size_t>(model_.vocab) * sizeof(float);
@@ -46,15 +54,21 @@ void RowHeads::answer_part(const View& states, const Part& part, const std::vect
   const auto chooses = model_.greedy_head.find(head.rows());
   const bool on_chip = tokens && chooses != model_.greedy_head.end();
   if (on_chip) runtime_.launch(chooses->second, {logits_.view()}, {ids_.view()});
+  const auto few = std::count_if(part.begin(), part.end(), [&](const Asked& one) {
+    return top_.serves(spans[one.span], head.rows());
+  });
+  const bool picked = few >= kWorthPicking;
+  if (picked) top_.launch(head.rows(), logits_.view());
   runtime_.wait();
+  if (picked) top_.download();
   std::vector<std::int32_t> ids(static_cast<std::size_t>(count), -1);
   if (on_chip) runtime_.download(0, ids.data(), ids_.part(0, ids.size() * sizeof(std::int32_t)));
   for (const Asked& one : part) {
     const int at = one.row - start;
+    const Span& span = spans[one.span];
     Result& result = results[one.span];
-    if (spans[one.span].want == Want::logits) {
-      runtime_.download(0, result.logits, row(at));
-      greatest(result.logits, model_.vocab);
+    if (span.want == Want::logits) {
+      logits(at, span, picked && top_.serves(span, head.rows()), result.logits);
     } else if (on_chip) {
       result.token = checked_id(ids[static_cast<std::size_t>(at)], model_.vocab);
     } else {
@@ -63,6 +77,15 @@ void RowHeads::answer_part(const View& states, const Part& part, const std::vect
       result.token = greatest(logits.data(), model_.vocab);
     }
   }
+}
+
+void RowHeads::logits(int at, const Span& span, bool picked, float* to) {
+  if (picked) {
+    if (top_.fill(at, span.keep, to)) return;
+    runtime_.count_undecided();
+  }
+  runtime_.download(0, to, row(at));
+  greatest(to, model_.vocab);
 }
 
 }  // namespace glmd::bm1684x

@@ -5,6 +5,7 @@
 
 #include "bm1684x/row_features.h"
 #include "bm1684x/row_plan.h"
+#include "bm1684x/top_head.h"
 #include "engine.h"
 
 namespace glmd::bm1684x {
@@ -26,12 +27,15 @@ class RowHeads {
 
   void answer_part(const View& states, const Part& part, const std::vector<Span>& spans,
                    std::vector<Result>& results);
+  // Of row `at`, for a span that wants them; from candidates where those were `picked`.
+  void logits(int at, const Span& span, bool picked, float* to);
   View row(int i) const;
 
   Runtime& runtime_;
   const RowFeatures& model_;
   DeviceMemory logits_;  // of as many rows as the longest head takes
   DeviceMemory ids_;
+  TopHead top_;
 };
 
 }  // namespace glmd::bm1684x

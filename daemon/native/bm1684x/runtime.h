@@ -49,7 +49,8 @@ const Port* find_port(const std::vector<Port>& ports, int device, int order);
 std::vector<View> choose(const std::vector<Port>& ports, const std::vector<std::vector<View>>& on);
 
 // What has been asked of the chips since the model was loaded. `relocated`: bytes that libbmrt
-// copies on the chip because a tensor is not where the net was compiled to have it.
+// copies on the chip because a tensor is not where the net was compiled to have it. `undecided`:
+// rows of logits that were downloaded although candidates of them had been, see top_head.h.
 struct Traffic {
   std::int64_t launches = 0;
   std::int64_t uploads = 0;
@@ -59,6 +60,7 @@ struct Traffic {
   std::int64_t copies = 0;  // from one place on a chip to another
   std::int64_t copied = 0;
   std::int64_t relocated = 0;
+  std::int64_t undecided = 0;
 };
 
 class Runtime {
@@ -91,6 +93,7 @@ class Runtime {
   void download(int place, void* to, const View& from);
   void copy(int place, const View& from, const View& to);
 
+  void count_undecided() { ++traffic_.undecided; }
   const Traffic& traffic() const { return traffic_; }
   Trace& trace() { return trace_; }
 

@@ -1,6 +1,8 @@
 #include "tests/fake_rows.h"
 
+#include <algorithm>
 #include <cstring>
+#include <numeric>
 
 #include "tests/fake_sophon.h"
 
@@ -123,6 +125,10 @@ void describe_rows(Nets& nets) {
     Stage& greedy = add_net(nets, "greedy_head");
     add(greedy.in, "m_logits", kFloat32, 0, {n, kRowVocab});
     add(greedy.out, "token", kInt32, 0, {n, 1});
+    Stage& top = add_net(nets, "top_head");
+    add(top.in, "m_logits", kFloat32, 0, {n, kRowVocab});
+    add(top.out, "values", kFloat32, 0, {n, kCandidates});
+    add(top.out, "ids", kInt32, 0, {n, kCandidates});
   }
 }
 
@@ -136,8 +142,8 @@ void compute_rows(const std::string& net, const Tensor* in, Tensor* out) {
     for (int i = 0; i < rows; ++i) {
       const std::uint16_t state = items<std::uint16_t>(in[0])[i];
       for (int id = 0; id < kRowVocab; ++id) {
-        const float logit = id == chosen(state) ? 1.0F : 0.0F;
-        items<float>(out[0])[i * kRowVocab + id] = state == kNan ? __builtin_nanf("") : logit;
+        items<float>(out[0])[i * kRowVocab + id] =
+            state == kNan ? __builtin_nanf("") : logit(id, chosen(state));
       }
     }
   } else if (net == "greedy_head") {
@@ -148,10 +154,27 @@ void compute_rows(const std::string& net, const Tensor* in, Tensor* out) {
       }
       items<std::int32_t>(out[0])[i] = best;
     }
+  } else if (net == "top_head") {
+    for (int i = 0; i < rows; ++i) {
+      const float* row = items<float>(in[0]) + i * kRowVocab;
+      std::vector<std::int32_t> ids(kRowVocab);
+      std::iota(ids.begin(), ids.end(), 0);
+      std::stable_sort(ids.begin(), ids.end(), [&](int a, int b) { return row[a] > row[b]; });
+      for (int place = 0; place < kCandidates; ++place) {
+        const std::int32_t id = ids[static_cast<std::size_t>(place)];
+        items<float>(out[0])[i * kCandidates + place] = row[id];
+        items<std::int32_t>(out[1])[i * kCandidates + place] = id;
+      }
+    }
   } else {
     compute_layer(net.back() - '0', net.compare(0, 6, "decode") == 0,
                   net.compare(0, 7, "prefill") == 0, in, out);
   }
+}
+
+__attribute__((visibility("default"))) float logit(std::int32_t id, std::int32_t best) {
+  const std::int32_t behind = (id - best + kRowVocab) % kRowVocab;
+  return behind == 0 ? 1.0F : -static_cast<float>(behind / 2);
 }
 
 __attribute__((visibility("default"))) std::vector<std::int32_t> tokens_after(

@@ -12,8 +12,8 @@ namespace glmd::test {
 
 constexpr std::uint16_t kNan = 0x7E00;
 
-// Positions, vocabulary, and rows that there are nets for.
-constexpr int kRowSeq = 12, kRowVocab = 8;
+// Positions, vocabulary, candidates of a row, and rows that there are nets for.
+constexpr int kRowSeq = 12, kRowVocab = 8, kCandidates = 4;
 inline const std::vector<int> kPrefillRows{4, 8}, kChunkRows{2, 4}, kDecodeRows{1, 2, 4};
 
 void describe_rows(Nets& nets);
@@ -22,5 +22,9 @@ void compute_rows(const std::string& net, const bm1684x::sophon::Tensor* in,
 
 // The most likely token behind each of these, computed at once.
 std::vector<std::int32_t> tokens_after(const std::vector<std::int32_t>& ids);
+
+// The logit of a token where `best` is the most likely one: 1, 0, -1, -1, -2, -2, -3, -3 from there
+// on, so that the third equals the last candidate.
+float logit(std::int32_t id, std::int32_t best);
 
 }  // namespace glmd::test

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from support.abilities import SEED, SEED_SECONDS, SERVE, SERVE_SECONDS, Can
 from support.compiled import Compiled, Script, serve
-from support.engine import GREEDY, RANDOM, prompt, submit
+from support.engine import DEFAULT, GREEDY, RANDOM, prompt, submit
 
 from glmd.bmodel.estimates import Estimates
 from glmd.daemon.engine import loop
@@ -58,7 +58,7 @@ def conversations(rng: random.Random) -> list[tuple[int, Submit]]:
     script, turns = [], []
     for id in range(1, 9):
         first = prompt(rng.randrange(1, 700), seed=id)
-        stages = GREEDY if id % 2 else RANDOM
+        stages = [GREEDY, RANDOM, DEFAULT][id % 3]
         script.append((6 * id, submit(id, first, rng.randrange(5, 40), stages=stages)))
         turns.append(first + prompt(rng.randrange(1, 90), seed=100 + id))
     for id, tokens in enumerate(turns, 11):
@@ -88,13 +88,14 @@ def test_log_probabilities_of_a_prompt_beside_streams(play: Play, cpu: Backend, 
     script = [
         (0, submit(1, prompt(10), 90)),
         (3, submit(2, prompt(70, seed=2), 3, prompt_logprobs=True, logprobs=2)),
+        (9, submit(3, prompt(40, seed=3), 3, prompt_logprobs=True, stages=DEFAULT)),
     ]
     seconds = SEED_SECONDS if can is SEED else SERVE_SECONDS
     device, told = play(script, can, seconds, seconds)
     whole = serve(cpu, script, {})
     assert told.tokens == whole.tokens
     assert told.scores == whole.scores
-    assert len(told.scores[2]) == 69
+    assert (len(told.scores[2]), len(told.scores[3])) == (69, 39)
     assert any(run.kind == "chunk" for run in device.runs) == (can is SERVE)
 
 
@@ -109,9 +110,10 @@ def test_log_probabilities_of_a_prompt_beside_streams(play: Play, cpu: Backend, 
                 Stage("temperature", {"temperature": 0.05}),
             ]
         },
+        {"stages": [DEFAULT[0], Stage("temperature", {"temperature": 0.05})]},
         {"stages": GREEDY, "max_tokens": 37},
     ],
-    ids=["token", "log-probabilities", "logits", "short"],
+    ids=["token", "log-probabilities", "logits", "few logits", "short"],
 )
 def test_right_guesses_save_steps_and_change_nothing(
     play: Play, cpu: Backend, fields: dict[str, Any]

@@ -87,6 +87,26 @@ def test_a_result_holds_what_was_wanted(engine: Engine) -> None:
     assert (row.dtype, row.shape) == (np.float32, (TINY.vocab,))
 
 
+@pytest.mark.parametrize("keep", [1, 50, 63, 64, 400])
+def test_the_logits_that_matter_are_all_there(engine: Engine, keep: int) -> None:
+    """In one step where that can be."""
+    together = engine.call("facts")["prefill"] != "from_zero"
+
+    def rows(keep: int) -> list[NDArray[np.float32]]:
+        for slot in range(SLOTS):
+            append(engine, slot, 0, ids(4 + slot, seed=slot), "none")
+        steps = [Step(slot, 4 + slot, ids(1), keep=keep) for slot in range(SLOTS)]
+        calls = [steps] if together else [[step] for step in steps]
+        found = [answer.logits for call in calls for answer in engine.forward(*call)]
+        return [row for row in found if row is not None]
+
+    for whole, row in zip(rows(0), rows(keep), strict=True):
+        least = np.sort(whole)[-min(keep, len(whole))]
+        np.testing.assert_array_equal(row[whole >= least], whole[whole >= least])
+        others = row != -np.inf
+        np.testing.assert_array_equal(row[others], whole[others])
+
+
 @pytest.mark.parametrize("prompt", [1, 2, 17, SEQ_LENGTH])
 def test_a_token_is_the_most_likely_one(engine: Engine, prompt: int) -> None:
     chosen = append(engine, 0, 0, ids(prompt), "token").token
