@@ -89,7 +89,7 @@ class Slots:
         return self._occupy(source if in_place else oldest, source, cached)
 
     def _occupy(self, slot: Slot, source: Slot | Shelved, cached: int) -> Place:
-        kept = source is slot and cached > 0
+        kept = source is slot and 2 * cached >= slot.length
         shelves = self.shelf.room > 0 and slot.length > 0 and not kept and self._alone(slot)
         slot.busy = True
         return Place(slot, source, cached, shelves)

@@ -174,6 +174,17 @@ def test_a_branch_leaves_the_longer_conversation_on_the_shelf() -> None:
     assert slots.shelf.best(ids(range(20)))[0] == 20
 
 
+def test_who_shares_a_short_beginning_and_loses_its_slot_is_shelved() -> None:
+    """All prompts begin alike, and the only idle slot is then the best one."""
+    slots = shelving(2, room=1000)
+    serve(slots, ids(range(5)))  # and it stays
+    serve_on(slots, ids(range(3), range(20, 40)))
+    place = serve_on(slots, ids(range(3), range(50, 60)))
+    assert place.shelves
+    assert slots.shelf.best(ids(range(3), range(20, 40)))[0] == 23
+    assert not serve_on(slots, ids(range(3), range(50, 58), 99)).shelves  # an edited turn
+
+
 def test_what_another_holds_as_well_is_not_shelved() -> None:
     slots = shelving(2, room=1000)
     serve(slots, ids(range(10)))  # and it stays
