@@ -185,6 +185,7 @@ class Traffic:
     downloaded: int
     copies: int
     copied: int
+    cleared: int
     relocated: int
     undecided: int
 

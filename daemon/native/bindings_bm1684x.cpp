@@ -31,6 +31,7 @@ void bind_bm1684x(py::module_& m) {
       .def_readonly("downloaded", &Traffic::downloaded)
       .def_readonly("copies", &Traffic::copies)
       .def_readonly("copied", &Traffic::copied)
+      .def_readonly("cleared", &Traffic::cleared)
       .def_readonly("relocated", &Traffic::relocated)
       .def_readonly("undecided", &Traffic::undecided);
 

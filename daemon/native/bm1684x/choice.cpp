@@ -23,4 +23,14 @@ std::int32_t checked_id(std::int32_t token, int vocab) {
                   ", which is none: the weights may be damaged");
 }
 
+std::int32_t checked_choice(Runtime& runtime, std::int32_t token, const View& logits) {
+  const auto vocab = static_cast<int>(logits.memory.size / sizeof(float));
+  if (checked_id(token, vocab) == kChosenOfNone) {
+    float first = 0;
+    runtime.download(0, &first, logits.part(0, sizeof first));
+    greatest(&first, 1);
+  }
+  return token;
+}
+
 }  // namespace glmd::bm1684x

@@ -105,8 +105,7 @@ DeviceMemory::DeviceMemory(const Device& device, std::size_t bytes) {
                     std::to_string(bytes >> 10) + " KiB");
   }
   device_ = &device;
-  char zero = 0;
-  checked("bm_memset_device_ext", calls.bm_memset_device_ext, device.handle(), &zero, 1, memory_);
+  clear();
 }
 
 DeviceMemory::DeviceMemory(DeviceMemory&& other) noexcept
@@ -120,6 +119,12 @@ DeviceMemory& DeviceMemory::operator=(DeviceMemory&& other) noexcept {
 
 DeviceMemory::~DeviceMemory() {
   if (device_ != nullptr) device_->library().calls().bm_free_device(device_->handle(), memory_);
+}
+
+void DeviceMemory::clear() const {
+  char zero = 0;
+  checked("bm_memset_device_ext", device_->library().calls().bm_memset_device_ext,
+          device_->handle(), &zero, 1, memory_);
 }
 
 void upload(const Device& device, const View& to, const void* from) {

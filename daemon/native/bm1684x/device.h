@@ -57,6 +57,8 @@ class DeviceMemory {
   View view() const { return {memory_}; }
   View part(std::size_t offset, std::size_t bytes) const { return view().part(offset, bytes); }
 
+  void clear() const;  // zeros again
+
  private:
   const Device* device_ = nullptr;
   sophon::Memory memory_{};

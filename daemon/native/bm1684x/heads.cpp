@@ -78,8 +78,12 @@ std::int32_t Heads::token() {
     runtime_.launch(model_.greedy_head, {lm_out_.front().view()}, {token_.view()});
   }
   runtime_.wait();
-  runtime_.download(0, &token, (model_.gives_logits() ? token_ : lm_out_.front()).view());
-  return checked_id(token, model_.vocab);
+  if (!model_.gives_logits()) {
+    runtime_.download(0, &token, lm_out_.front().view());
+    return checked_id(token, model_.vocab);
+  }
+  runtime_.download(0, &token, token_.view());
+  return checked_choice(runtime_, token, lm_out_.front().view());
 }
 
 void Heads::candidates(const HeadSettings& settings, Result& result) {

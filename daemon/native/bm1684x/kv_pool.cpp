@@ -20,8 +20,11 @@ View KvPool::rows(int slot, int layer, int half, int first, int n) const {
       static_cast<std::size_t>(n) * shape_.row_bytes);
 }
 
+void KvPool::clear(int slot) { runtime_.clear(memory_[static_cast<std::size_t>(slot)]); }
+
 void KvPool::copy(int from, int to, int n) {
   if (n == 0) return;
+  clear(to);
   for (int layer = 0; layer < shape_.layers; ++layer) {
     runtime_.copy(0, keys(from, layer, 0, n), keys(to, layer, 0, n));
     runtime_.copy(0, values(from, layer, 0, n), values(to, layer, 0, n));
@@ -38,6 +41,7 @@ void KvPool::save(int slot, int n, std::uint8_t* to) {
 }
 
 void KvPool::restore(int slot, int n, const std::uint8_t* from) {
+  if (n > 0) clear(slot);
   for (int layer = 0; n > 0 && layer < shape_.layers; ++layer) {
     for (const View& to : {keys(slot, layer, 0, n), values(slot, layer, 0, n)}) {
       runtime_.upload(0, to, from);

@@ -5,8 +5,9 @@
 // belong. It computes as many rows as it was made for: those behind the last token land behind the
 // slot's length, where nobody sees them, or behind row S, where there is room for as many.
 //
-// Memory is zeroed when the pool is made: a row that is hidden still takes part in a product, and
-// what was there before may be NaN. All that is written later are finite numbers.
+// A hidden row still takes part in a product, and what a mask can hide of it has bounds: no NaN, no
+// sum of rows beyond F16. So a slot is zeroed before another conversation comes into it, and has
+// nothing behind the conversation's end but what that has written itself.
 #pragma once
 
 #include <vector>
@@ -37,7 +38,9 @@ class KvPool {
     return rows(slot, layer, 1, first, n);
   }
 
-  // The first n positions.
+  void clear(int slot);
+
+  // The first n positions; all else in the slot that they come to is zeroed.
   void copy(int from, int to, int n);
   void save(int slot, int n, std::uint8_t* to);
   void restore(int slot, int n, const std::uint8_t* from);

@@ -70,7 +70,7 @@ void RowHeads::answer_part(const View& states, const Part& part, const std::vect
     if (span.want == Want::logits) {
       logits(at, span, picked && top_.serves(span, head.rows()), result.logits);
     } else if (on_chip) {
-      result.token = checked_id(ids[static_cast<std::size_t>(at)], model_.vocab);
+      result.token = checked_choice(runtime_, ids[static_cast<std::size_t>(at)], row(at));
     } else {
       std::vector<float> logits(static_cast<std::size_t>(model_.vocab));
       runtime_.download(0, logits.data(), row(at));

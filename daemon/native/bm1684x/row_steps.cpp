@@ -104,8 +104,9 @@ void RowSteps::run(const std::vector<Span>& spans, std::vector<Result>& results,
   Undo undo(runtime_, pool_);
   for (const Pass& pass : passes) {
     for (const Lane& lane : pass.lanes) {
-      const int end =
-          std::min(lengths[static_cast<std::size_t>(lane.slot)], lane.pos + written(pass));
+      const int held = lengths[static_cast<std::size_t>(lane.slot)];
+      if (held == 0 && lane.pos == 0) pool_.clear(lane.slot);
+      const int end = std::min(held, lane.pos + written(pass));
       if (end > lane.pos) undo.keep(lane.slot, lane.pos, end - lane.pos);
     }
   }

@@ -223,4 +223,9 @@ void Runtime::copy(int place, const View& from, const View& to) {
   bm1684x::copy(device(place), from, to);
 }
 
+void Runtime::clear(const DeviceMemory& memory) {
+  traffic_.cleared += memory.view().memory.size;
+  memory.clear();
+}
+
 }  // namespace glmd::bm1684x

@@ -59,6 +59,7 @@ struct Traffic {
   std::int64_t downloaded = 0;
   std::int64_t copies = 0;  // from one place on a chip to another
   std::int64_t copied = 0;
+  std::int64_t cleared = 0;  // bytes
   std::int64_t relocated = 0;
   std::int64_t undecided = 0;
 };
@@ -92,6 +93,7 @@ class Runtime {
   void upload(int place, const View& to, const void* from);
   void download(int place, void* to, const View& from);
   void copy(int place, const View& from, const View& to);
+  void clear(const DeviceMemory& memory);
 
   void count_undecided() { ++traffic_.undecided; }
   const Traffic& traffic() const { return traffic_; }

@@ -201,6 +201,30 @@ TEST(a_conversation_goes_to_the_host_and_comes_back_to_another_slot) {
   CHECK_THROWS(backend.save(3, saved.data()), Error, "there is no slot 3");
 }
 
+TEST(a_conversation_finds_nothing_of_the_one_before_it) {
+  fresh();
+  Bm1684xBackend backend(options(3));
+  forward(backend, {{1, 0, {1, 2, 3}}});
+  const auto each = static_cast<std::size_t>(backend.capabilities().saved_bytes);
+  std::vector<std::uint8_t> saved(3 * each);
+  backend.save(1, saved.data());
+  std::vector<std::uint16_t> broken(kRowSeq * each / 2, kNan);
+  const auto broken_one_leaves = [&](int slot) {
+    backend.restore(slot, kRowSeq, reinterpret_cast<const std::uint8_t*>(broken.data()));
+    backend.truncate(slot, 0);
+  };
+  const Ids expected{tokens_after({1, 2, 3, 4}).back()};
+  broken_one_leaves(0);
+  forward(backend, {{0, 0, {1, 2, 3}}});
+  CHECK(forward(backend, {{0, 3, {4}}}) == expected);
+  broken_one_leaves(0);
+  backend.copy_prefix(1, 0, 3);
+  CHECK(forward(backend, {{0, 3, {4}}}) == expected);
+  broken_one_leaves(0);
+  backend.restore(0, 3, saved.data());
+  CHECK(forward(backend, {{0, 3, {4}}}) == expected);
+}
+
 TEST(a_step_that_fails_anywhere_leaves_conversations_as_they_were) {
   const Ids ids{1, 2, 3, 4, 5, 6};
   for (const bool throws : {false, true}) {
