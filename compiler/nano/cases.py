@@ -6,12 +6,10 @@ names and argument names from the held-out side of every pool (see `phrasing` an
 
 from __future__ import annotations
 
-import ast
 import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from glmd.compiler.nano.corpus import (
     FACTS,
@@ -22,12 +20,11 @@ from glmd.compiler.nano.corpus import (
     memory_turns,
     plain_turns,
 )
-from glmd.compiler.nano.dialogue import Turn
+from glmd.compiler.nano.dialogue import Turn, parse_call
 from glmd.compiler.nano.toolbox import KINDS
 from glmd.compiler.nano.tools import announce, tool_turns
 
 _FACT = re.compile(r"`([^`]+)`")
-_CALL = re.compile(r"```python\n(.*)\n```", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -38,20 +35,6 @@ class Case:
     language: str
     prompt: tuple[Turn, ...]
     expected: Turn
-
-
-def parse_call(content: str) -> dict[str, Any] | None:
-    """The arguments of a well-formed tool call: Python literals by keyword; else None."""
-    block = _CALL.fullmatch(content.strip())
-    if block is None:
-        return None
-    try:
-        call = ast.parse(block[1], mode="eval").body
-        if not isinstance(call, ast.Call) or ast.unparse(call.func) != "tool_call" or call.args:
-            return None
-        return {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
-    except (SyntaxError, ValueError):
-        return None
 
 
 def is_right(expected: Turn, got: Turn) -> bool:
@@ -85,8 +68,9 @@ def _memory_cases(rng: random.Random, library: Library, count: int) -> Iterator[
             for _ in range(count):
                 slots = fact_slots(rng, fact, language, True)
                 prompt = [*memory_turns(rng, library, "tell", fact, language, slots, True)]
+                between = random.Random(rng.random())
                 for _ in range(rng.randint(0, 3)):
-                    prompt += any_plain_turns(rng, library, language)
+                    prompt += any_plain_turns(between, library, language)
                 asked, answer = memory_turns(rng, library, "recall", fact, language, slots, True)
                 yield Case("carry-over", language, (*prompt, asked), answer)
 
@@ -108,11 +92,18 @@ def _tool_cases(rng: random.Random, library: Library, count: int) -> Iterator[Ca
 
 
 def cases(seed: int, count: int) -> list[Case]:
-    """The evaluation's cases: `count` for each intent, more for each fact and kind of tool."""
-    rng = random.Random(seed)
+    """The evaluation's cases: `count` for each intent, more for each fact and kind of tool.
+
+    Each group draws from a stream of its own, so that none depends on how much another one draws.
+    """
     library = Library.load()
+    groups = (
+        ("questions", _question_cases, count),
+        ("memory", _memory_cases, 4 * count),
+        ("tools", _tool_cases, 2 * count),
+    )
     return [
-        *_question_cases(rng, library, count),
-        *_memory_cases(rng, library, 4 * count),
-        *_tool_cases(rng, library, 2 * count),
+        case
+        for name, make, size in groups
+        for case in make(random.Random(f"{seed} {name}"), library, size)
     ]

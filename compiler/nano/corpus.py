@@ -62,9 +62,9 @@ def fact_slots(rng: random.Random, fact: str, language: str, held: bool) -> dict
         value = values.name(rng, language, held)
         return {fact: value if invented else values.pick(rng, pool, held)}
     if fact == "colour":
-        return {fact: values.pick(rng, values.POOLS["colours", language], held)}
+        return {fact: values.pick_or_invent(rng, "colours", language, held)}
     if fact == "pet":
-        animal = values.pick(rng, values.POOLS["animals", language], held)
+        animal = values.pick_or_invent(rng, "animals", language, held)
         return {"animal": animal, "pet": values.word(rng, held).capitalize()}
     if fact == "number":
         return {fact: values.number(rng, 6, held)}
@@ -122,7 +122,7 @@ def calls_dialogue(rng: random.Random, library: Library, language: str) -> Dialo
     The announcement is most of a conversation's tokens; so each teaches several calls, and none of
     them can be copied from the one before it.
     """
-    count = rng.choices([1, 2, 3], [4, 4, 3])[0]
+    count = rng.choices([1, 2, 3], [3, 4, 4])[0]
     kinds = rng.sample([*KINDS, "generic"], count)
     system, tools = announce(rng, language, False, kinds)
     turns, branches = [system], []
@@ -155,5 +155,5 @@ def dialogues(seed: int) -> Iterator[Dialogue]:
     library = Library.load()
     makers = (question_dialogue, plain_dialogue, memory_dialogue, tools_dialogue, calls_dialogue)
     while True:
-        maker = rng.choices(makers, [100, 10, 22, 6, 20])[0]
+        maker = rng.choices(makers, [150, 10, 26, 6, 30])[0]
         yield maker(rng, library, rng.choice(LANGUAGES))

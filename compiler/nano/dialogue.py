@@ -7,7 +7,9 @@ role that is typed as text stays text, because role tokens are only ever added a
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -20,15 +22,7 @@ TOOLS_SENTENCE = (
     "Answer the following questions as best as you can. You have access to the following tools:"
 )
 
-
-CALL_WEIGHT = 1.5
-"""How much more a token of a tool call counts in training than one of an answer."""
-
-CUT_WEIGHT = 2.0
-"""The same for a token of an answer of which only the beginning counts."""
-
-CUT_TOKENS = 16
-"""What is kept of an answer of which only the beginning counts, its role token included."""
+_CALL = re.compile(r"```python\n(.*)\n```", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -66,6 +60,20 @@ def tool_call(name: str, arguments: dict[str, Any]) -> Turn:
     return Turn("assistant", f"```python\ntool_call({call})\n```", metadata=name)
 
 
+def parse_call(content: str) -> dict[str, Any] | None:
+    """The arguments of a well-formed tool call: Python literals by keyword; else None."""
+    block = _CALL.fullmatch(content.strip())
+    if block is None:
+        return None
+    try:
+        call = ast.parse(block[1], mode="eval").body
+        if not isinstance(call, ast.Call) or ast.unparse(call.func) != "tool_call" or call.args:
+            return None
+        return {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
+    except (SyntaxError, ValueError):
+        return None
+
+
 def turn_ids(tokenizer: NanoTokenizer, turn: Turn) -> list[int]:
     """Ids of one turn, its role token first."""
     return [
@@ -81,46 +89,3 @@ def prompt_ids(tokenizer: NanoTokenizer, turns: Sequence[Turn]) -> list[int]:
     for turn in turns:
         ids += turn_ids(tokenizer, turn)
     return [*ids, tokenizer.special["<|assistant|>"]]
-
-
-@dataclass(frozen=True)
-class Row:
-    """Token ids to train on, with the loss weight of predicting each and its branch.
-
-    Branches are those of `ChatGLM.states`: 0 throughout for a plain conversation.
-    """
-
-    ids: list[int]
-    weights: list[float]
-    branches: list[int]
-
-
-def training_row(tokenizer: NanoTokenizer, dialogue: Dialogue) -> Row:
-    """The row of a whole conversation.
-
-    What the assistant says weighs 1, together with the token that ends it: ``<|observation|>``
-    after a tool call, else ``<|user|>``. A tool call weighs `CALL_WEIGHT`, everything else nothing.
-    An answer of a conversation that is `cut` counts only with its first tokens, by `CUT_WEIGHT`.
-    """
-    ids = [tokenizer.special["[gMASK]"], tokenizer.special["sop"]]
-    weights, branches = [0.0, 0.0], [0, 0]
-    branch = 0
-    for place, turn in enumerate(dialogue.turns):
-        if place in dialogue.branches:
-            branch += 1
-        said = turn_ids(tokenizer, turn)
-        weight = 0.0
-        if turn.role == "assistant":
-            weight = CALL_WEIGHT if turn.metadata else CUT_WEIGHT if dialogue.cut else 1.0
-            said.append(tokenizer.special["<|observation|>" if turn.metadata else "<|user|>"])
-            if dialogue.cut:
-                del said[CUT_TOKENS:]
-        follows = place + 1 < len(dialogue.turns) and place + 1 not in dialogue.branches
-        if turn.role == "assistant" and follows:
-            said.pop()  # the next turn brings it
-        begins = bool(place and dialogue.turns[place - 1].role == "assistant")
-        begins = begins and place not in dialogue.branches
-        ids += said
-        weights += [1.0 if begins else 0.0] + [weight] * (len(said) - 1)
-        branches += [branch] * len(said)
-    return Row(ids, weights, branches)

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from glmd.compiler.nano.cases import Case, is_right, parse_call
-from glmd.compiler.nano.dialogue import Turn, prompt_ids
+from glmd.compiler.nano.cases import Case, is_right
+from glmd.compiler.nano.dialogue import Turn, parse_call, prompt_ids
 from glmd.compiler.nano.folder import SHARD
 from glmd.compiler.nano.model import ChatGLM
 from glmd.compiler.nano.shape import Shape

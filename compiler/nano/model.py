@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -43,6 +47,17 @@ def branch_positions(branches: Tensor) -> Tensor:
     return torch.where(branches == 0, places, places - last_begin + shared)
 
 
+@dataclass
+class Watch:
+    """Attention scores to be looked at, of one layer: those of head ``heads[i]`` in row ``rows[i]``
+    from position ``origins[i]`` become ``scores[i]``, ``[length]``, before the softmax."""
+
+    rows: Tensor
+    heads: Tensor
+    origins: Tensor
+    scores: Tensor | None = None
+
+
 class SelfAttention(nn.Module):
     """Causal attention with fused query, key and value and shared key/value groups."""
 
@@ -52,17 +67,22 @@ class SelfAttention(nn.Module):
         self.query_key_value = nn.Linear(shape.hidden, shape.qkv)
         self.dense = nn.Linear(shape.heads * shape.head, shape.hidden, bias=False)
 
-    def forward(self, hidden: Tensor, table: Tensor, unseen: Tensor) -> Tensor:
+    def forward(
+        self, hidden: Tensor, table: Tensor, unseen: Tensor, watch: Watch | None = None
+    ) -> Tensor:
         shape = self.shape
         heads = self.query_key_value(hidden).unflatten(-1, (-1, shape.head)).transpose(1, 2)
         query, key, value = heads.split([shape.heads, shape.groups, shape.groups], dim=1)
         # The query heads of a group are stacked, so that they share its key and value uncopied.
         # Written out: on the CPU in bfloat16 this trains twice as fast as torch's fused attention.
-        length = hidden.shape[1]
-        stacked = (-1, shape.heads // shape.groups * length, shape.head)
+        length, share = hidden.shape[1], shape.heads // shape.groups
+        stacked = (-1, share * length, shape.head)
         query = (rotate(query, table) * shape.head**-0.5).reshape(stacked)
         key = rotate(key, table).flatten(0, 1)
         scores = torch.baddbmm(unseen.to(query.dtype), query, key.transpose(1, 2))
+        if watch is not None:
+            group, head = watch.heads // share, watch.heads % share
+            watch.scores = scores[watch.rows * shape.groups + group, head * length + watch.origins]
         mixed = torch.bmm(scores.softmax(-1).to(value.dtype), value.flatten(0, 1))
         mixed = mixed.reshape(-1, shape.heads, length, shape.head)
         return self.dense(mixed.transpose(1, 2).flatten(-2))
@@ -91,8 +111,10 @@ class Layer(nn.Module):
         self.post_attention_layernorm = nn.RMSNorm(shape.hidden, eps=1e-5)
         self.mlp = Mlp(shape)
 
-    def forward(self, hidden: Tensor, table: Tensor, unseen: Tensor) -> Tensor:
-        hidden = hidden + self.self_attention(self.input_layernorm(hidden), table, unseen)
+    def forward(
+        self, hidden: Tensor, table: Tensor, unseen: Tensor, watch: Watch | None = None
+    ) -> Tensor:
+        hidden = hidden + self.self_attention(self.input_layernorm(hidden), table, unseen, watch)
         return hidden + self.mlp(self.post_attention_layernorm(hidden))
 
 
@@ -118,12 +140,19 @@ class ChatGLM(nn.Module):
         )
         self.register_buffer("rope", rope_table(shape, shape.context), persistent=False)
 
-    def states(self, ids: Tensor, branches: Tensor | None = None) -> Tensor:
+    def states(
+        self,
+        ids: Tensor,
+        branches: Tensor | None = None,
+        watches: Mapping[int, Watch] = MappingProxyType({}),
+    ) -> Tensor:
         """What the output layer reads, ``[batch, length, hidden]``.
 
         `branches`, ``[batch, length]``: rows may hold a beginning (0) and several ways to go on
         from it (1, 2…) behind one another. Each branch then sees the beginning and itself, at the
         positions it would have if it followed the beginning at once.
+
+        `watches`, by layer, are given the attention scores they ask for.
         """
         length, shape = ids.shape[1], self.shape
         share = shape.heads // shape.groups
@@ -138,8 +167,8 @@ class ChatGLM(nn.Module):
             table = table[:, branch_positions(branches)].unsqueeze(2)
         encoder = self.transformer["encoder"]
         hidden = self.transformer["embedding"]["word_embeddings"](ids)
-        for layer in encoder["layers"]:
-            hidden = layer(hidden, table, unseen)
+        for number, layer in enumerate(encoder["layers"]):
+            hidden = layer(hidden, table, unseen, watches.get(number))
         return encoder["final_layernorm"](hidden)
 
     def forward(self, ids: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterable, Sequence
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import sentencepiece as spm
@@ -28,11 +29,15 @@ class NanoTokenizer:
     """Text to ids and back, and the ids of the special tokens (`special`)."""
 
     def __init__(self, model: bytes) -> None:
-        self._pieces = spm.SentencePieceProcessor(model_proto=model)
+        self._pieces = pieces = spm.SentencePieceProcessor(model_proto=model)
         self.model = model
         self.special = {
             token: len(self._pieces) + index for index, token in enumerate(SPECIAL_TOKENS)
         }
+        self._sizes = [
+            1 if pieces.is_byte(i) else len(pieces.id_to_piece(i).replace("▁", " ").encode())
+            for i in range(len(pieces))
+        ]
         self.stop_ids = {EOS_ID, self.special["<|user|>"], self.special["<|observation|>"]}
 
     @classmethod
@@ -47,6 +52,16 @@ class NanoTokenizer:
     def encode(self, text: str) -> list[int]:
         """Ids of plain text. The name of a special token in it is text as any other."""
         return list(self._pieces.encode(text))
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """The characters of `text` that each id of `encode` stands for: begin and end.
+
+        Of a character that is given in bytes all but the last one are empty.
+        """
+        places = [i for i, character in enumerate(text) for _ in character.encode()]
+        places.append(len(text))
+        ends = accumulate((self._sizes[token] for token in self.encode(text)), initial=-1)
+        return list(pairwise(places[max(end, 0)] for end in ends))  # a space is put before it
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of plain ids. Raises IndexError for a special id: it stands for no text."""

@@ -110,6 +110,8 @@ def use_stock(rng: random.Random, language: str, held: bool) -> Use:
 def use_translate(rng: random.Random, language: str, held: bool) -> Use:
     """Asks for a sentence in another language; the result is invented."""
     target = rng.choice(POOLS["targets", language])
+    if not held and rng.random() < 0.3:
+        target = values.name(rng, language, False)
     text = rng.choice(POOLS["sentences", language]) if not held else ""
     if held or rng.random() < 0.5:
         text = " ".join(values.word(rng, held) for _ in range(rng.randint(1, 3)))
@@ -121,6 +123,8 @@ def use_translate(rng: random.Random, language: str, held: bool) -> Use:
 def use_convert(rng: random.Random, language: str, held: bool) -> Use:
     """Converts an amount; the rate is invented."""
     unit, unit2 = rng.sample(POOLS["units", language], 2)
+    if not held and rng.random() < 0.4:
+        unit, unit2 = (values.name(rng, language, False) for _ in range(2))
     amount = int(values.number(rng, 4, held))
     result = str(round(amount * rng.uniform(0.1, 9), 2))
     slots = {"amount": str(amount), "unit": unit, "unit2": unit2}

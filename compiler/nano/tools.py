@@ -29,7 +29,10 @@ def _tool_name(rng: random.Random, kind: Kind, held: bool) -> str:
 
 def _invented_name(rng: random.Random, held: bool) -> str:
     name = values.word(rng, held)
-    return f"{name}_{values.word(rng, held)}" if rng.random() < 0.3 else name
+    if held or rng.random() < 0.7:
+        return f"{name}_{values.word(rng, held)}" if rng.random() < 0.3 else name
+    other = values.word(rng, held)
+    return rng.choice([name + other.capitalize(), name.capitalize(), f"{name}{rng.randrange(10)}"])
 
 
 def _parameter_names(rng: random.Random, kind: Kind, held: bool) -> dict[str, str]:
@@ -38,7 +41,7 @@ def _parameter_names(rng: random.Random, kind: Kind, held: bool) -> dict[str, st
 
         def make(r: random.Random, pool: str = pool) -> str:
             if values.invents(r, held, 0.15):
-                return values.word(r, held)
+                return values.word(r, True) if held else _invented_name(r, False)
             base = r.choice(pool.split())
             return (
                 base if r.random() < 0.765 else f"{r.choice(['the', 'my', 'input', 'one'])}_{base}"

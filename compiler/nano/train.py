@@ -14,10 +14,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from glmd.compiler.nano.corpus import dialogues
-from glmd.compiler.nano.dialogue import Row, training_row
 from glmd.compiler.nano.folder import write_folder
+from glmd.compiler.nano.guide import Link
 from glmd.compiler.nano.initial import initialise
-from glmd.compiler.nano.model import ChatGLM
+from glmd.compiler.nano.model import ChatGLM, Watch
+from glmd.compiler.nano.rows import Row, training_row
 from glmd.compiler.nano.shape import Shape
 from glmd.compiler.nano.tokenizer import PAD_ID, NanoTokenizer
 
@@ -52,24 +53,37 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Part:
-    """Rows of like length, all ``[rows, length]``; `branches` only where a row has some."""
+    """Rows of like length, all ``[rows, length]``; `branches` only where a row has some.
+
+    `links` are those of the rows, each with its row's index.
+    """
 
     ids: Tensor
+    wanted: Tensor
     weights: Tensor
     branches: Tensor | None
+    links: tuple[tuple[int, Link], ...]
+
+    @property
+    def weight(self) -> float:
+        """The sum of the weights of its tokens."""
+        return float(self.weights[:, 1:].sum())
 
 
 def _padded(rows: Sequence[Row]) -> Part:
     length = max(len(row.ids) for row in rows)
     ids = torch.full((len(rows), length), PAD_ID)
+    wanted = ids.clone()
     weights = torch.zeros(len(rows), length)
     branches = torch.full((len(rows), length), -1)
     for index, row in enumerate(rows):
         size = len(row.ids)
         ids[index, :size] = torch.tensor(row.ids)
+        wanted[index, :size] = torch.tensor(row.wanted)
         weights[index, :size] = torch.tensor(row.weights)
         branches[index, :size] = torch.tensor(row.branches)
-    return Part(ids, weights, branches if (branches > 0).any() else None)
+    links = tuple((index, link) for index, row in enumerate(rows) for link in row.links)
+    return Part(ids, wanted, weights, branches if (branches > 0).any() else None, links)
 
 
 def batches(tokenizer: NanoTokenizer, recipe: Recipe, context: int) -> Iterator[list[Part]]:
@@ -122,25 +136,46 @@ def fresh_model(shape: Shape, recipe: Recipe) -> ChatGLM:
     return model
 
 
-def part_gradients(model: ChatGLM, part: Part, whole: float) -> tuple[float, tuple[Tensor, ...]]:
-    """This part's share of the batch's weighted cross entropy (nats), and of its gradients.
+def watches(links: Sequence[tuple[int, Link]]) -> Iterator[tuple[int, Watch, Tensor, Tensor]]:
+    """For each layer with `links`: what to watch, the targets, and the weights."""
+    for number in sorted({link.look.value[0] for _, link in links}):
+        here = [(row, link) for row, link in links if link.look.value[0] == number]
+        rows, heads, origins, targets = torch.tensor(
+            [(row, link.look.value[1], link.origin, link.target) for row, link in here]
+        ).T
+        weights = torch.tensor([link.weight for _, link in here])
+        yield number, Watch(rows, heads, origins), targets, weights
 
-    `whole` is the sum of the weights of all parts.
+
+def part_gradients(model: ChatGLM, part: Part, whole: float) -> tuple[float, tuple[Tensor, ...]]:
+    """This part's share of the batch's weighted cross entropy (nats), and the gradients of that
+    together with the cross entropy of its links.
+
+    `whole` is the sum of the weights of the tokens of all parts.
     """
-    ids, wanted = part.ids, part.weights[:, 1:].flatten()
-    chosen = wanted > 0
+    ids, weights_of = part.ids, part.weights[:, 1:].flatten()
+    chosen = weights_of > 0
     branches = None if part.branches is None else part.branches[:, :-1]
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        states = model.states(ids[:, :-1], branches)
+        watched = list(watches(part.links))
+        states = model.states(
+            ids[:, :-1], branches, {number: watch for number, watch, _, _ in watched}
+        )
         logits = model.transformer["output_layer"](states.flatten(0, 1)[chosen])
-    each = functional.cross_entropy(logits.float(), ids[:, 1:].flatten()[chosen], reduction="none")
-    loss = (each * wanted[chosen]).sum() / whole
-    return loss.item(), torch.autograd.grad(loss, tuple(model.parameters()))
+    wanted = part.wanted[:, 1:].flatten()[chosen]
+    each = functional.cross_entropy(logits.float(), wanted, reduction="none")
+    loss = (each * weights_of[chosen]).sum() / whole
+    guided = loss
+    for _, watch, targets, weights in watched:
+        assert watch.scores is not None
+        attention = watch.scores.float().log_softmax(-1)
+        guided = guided - (attention.gather(1, targets[:, None])[:, 0] * weights).sum() / whole
+    return loss.item(), torch.autograd.grad(guided, tuple(model.parameters()))
 
 
 def batch_gradients(pool: ThreadPoolExecutor, model: ChatGLM, batch: Sequence[Part]) -> float:
     """Sets `.grad` of every parameter, always summed in the same order; returns the loss."""
-    whole = sum(float(part.weights[:, 1:].sum()) for part in batch)
+    whole = sum(part.weight for part in batch)
     results = [pool.submit(part_gradients, model, part, whole) for part in batch]
     losses, gradients = zip(*(result.result() for result in results), strict=True)
     for weight, *terms in zip(model.parameters(), *gradients, strict=True):

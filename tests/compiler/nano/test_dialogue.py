@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from support.checkpoints import NANO
 
-from glmd.compiler.nano.cases import is_right, parse_call
+from glmd.compiler.nano.cases import is_right
 from glmd.compiler.nano.dialogue import (
-    CALL_WEIGHT,
-    CUT_TOKENS,
-    CUT_WEIGHT,
     Dialogue,
     Turn,
+    parse_call,
     prompt_ids,
     tool_call,
     tools_prompt,
-    training_row,
 )
+from glmd.compiler.nano.rows import CALL_WEIGHT, CUT_TOKENS, CUT_WEIGHT, FIRST_WEIGHT, training_row
 from glmd.compiler.nano.tokenizer import NanoTokenizer
 
 TOKENIZER = NanoTokenizer.load(NANO)
@@ -87,8 +85,11 @@ def test_training_weighs_what_the_assistant_says_and_what_ends_it() -> None:
     said = prompt_ids(TOKENIZER, turns[:1])
     call = len(prompt_ids(TOKENIZER, turns[:2])) - len(said)
     assert weights[: len(said)] == [0.0] * len(said)
-    assert weights[len(said) : len(said) + call - 1] == [CALL_WEIGHT] * (call - 1)
+    names = [len(said) + 1, len(said) + ids[len(said) :].index(TOKENIZER.encode("x")[1])]
+    for place in range(len(said), len(said) + call - 1):
+        assert weights[place] == (FIRST_WEIGHT if place in names else CALL_WEIGHT)
     assert row.branches == [0] * len(ids)
+    assert row.wanted == ids
 
 
 def test_a_branch_is_trained_as_if_the_others_were_not_there() -> None:
