@@ -46,8 +46,9 @@ class Quantisation:
 
 
 def guess(weights: Iterable[Weight], layouts: Sequence[Sequence[Matrix]]) -> Quantisation | None:
-    """By the width at which all matrices of one of `layouts` are among the weights: the one that
-    accounts for the most bytes of them, as small models may fit by chance. None where none fits."""
+    """By the width at which all matrices of one of `layouts` are among the weights. Small models
+    may fit by chance: one counts first that leaves matrices as those of an MLP are, then one that
+    accounts for the most bytes. None where none fits."""
     weights = list(weights)
     quantised = any(_QUANTISED in weight.operation for weight in weights)
     stored = Counter(w.nbytes for w in weights if w.operation.endswith(_MATRICES))
@@ -57,11 +58,20 @@ def guess(weights: Iterable[Weight], layouts: Sequence[Sequence[Matrix]]) -> Qua
         for bits in widths
         for number, layout in enumerate(layouts)
     }
-    fitting = {key: _nbytes(found) for key, found in sizes.items() if found <= stored}
+    fitting = {
+        key: (_like_an_mlp(stored - found), _nbytes(found))
+        for key, found in sizes.items()
+        if found <= stored
+    }
     if not fitting:
         return None
     bits, number = max(fitting, key=fitting.__getitem__)
     return Quantisation(_MODES[bits], _group(weights, layouts[number]) if quantised else None)
+
+
+def _like_an_mlp(sizes: Counter[int]) -> bool:
+    """Three matrices of one size, the first two perhaps stored as one; or none at all."""
+    return not sizes or (sum(sizes.values()) <= 3 and max(sizes) <= 2 * min(sizes))
 
 
 def _group(weights: Iterable[Weight], layout: Sequence[Matrix]) -> int | None:
