@@ -44,6 +44,12 @@ class Compiling(NamedTuple):
         check_build(checkpoint, self.build)
         return checkpoint
 
+    def check_export(self) -> None:
+        """Before a folder is claimed, which may forget what was made in it with other options."""
+        from glmd.compiler.recipes import check_export
+
+        check_export(self.build)
+
     def toolchain(self) -> Toolchain:
         from glmd.compiler.toolchain.find import find_toolchain
 

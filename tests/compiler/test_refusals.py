@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from support import cli
 from support.checkpoints import Shape, write_checkpoint
 
 from glmd.checkpoint.folder import Checkpoint
+from glmd.compiler import check
 from glmd.compiler.build import Build
 from glmd.compiler.check import check_build
 from glmd.compiler.needs import check_room
@@ -133,6 +135,22 @@ def test_a_disk_that_fills_up_meanwhile(checkpoint: Path, tmp_path: Path) -> Non
         with pytest.raises(CompileFailed, match=r"The disk of .* is full") as caught:
             pipeline.deploy(toolchain)
     assert "it goes on where it was" in caught.value.hint
+
+
+@pytest.mark.parametrize("step", [[], ["export"], ["estimate"]])
+def test_without_torch_what_was_made_before_is_left(
+    step: list[str], checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bmodel of the other recipe has the same name, and takes hours."""
+    monkeypatch.setattr(check, "find_spec", lambda name: None)
+    build = Build(seq_length=64)
+    with Workspace(tmp_path, build) as workspace:
+        workspace.claim({"options": asdict(build)})
+        workspace.model.touch()
+    options = ["--recipe", "seed", "--seq-length", "64", "--out", str(tmp_path)]
+    told = cli.call("compile", *step, str(checkpoint), *options)
+    assert (told.returncode, workspace.model.exists()) == (1, True)
+    assert told.stderr.startswith("glmd: This needs torch and onnx")
 
 
 def test_two_in_one_folder(tmp_path: Path) -> None:

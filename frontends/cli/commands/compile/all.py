@@ -35,7 +35,9 @@ def command(compiling: Compiling, target: str) -> int:
 
 
 def _compile(compiling: Compiling) -> Path:
-    checkpoint, toolchain = compiling.open(), compiling.toolchain()
+    checkpoint = compiling.open()
+    compiling.check_export()
+    toolchain = compiling.toolchain()
     with pipeline(compiling, checkpoint, toolchain) as steps:
         steps.compile(toolchain)
         return steps.workspace.model

@@ -39,7 +39,9 @@ def command(compiling: Compiling, launch_cost: float, as_json: bool) -> int:
 
     if compiling.build.recipe == "seed":
         refuse_options("--recipe seed, whose launches are not counted", "launch_cost")
-    checkpoint, toolchain = compiling.open(), compiling.toolchain()
+    checkpoint = compiling.open()
+    compiling.check_export()
+    toolchain = compiling.toolchain()
     with pipeline(compiling, checkpoint, toolchain) as steps:
         if compiling.build.recipe == "serve":
             serve = serve_estimate(steps, toolchain)

@@ -21,7 +21,9 @@ def command(compiling: Compiling, device: str) -> int:
     which torch is needed, else in its own dialect. Needs no TPU-MLIR."""
     if compiling.build.recipe == "serve":
         refuse_options("--recipe serve, which needs no torch", "device")
-    with pipeline(compiling, compiling.open(), None) as steps:
+    checkpoint = compiling.open()
+    compiling.check_export()
+    with pipeline(compiling, checkpoint, None) as steps:
         steps.export(device)
         click.echo(str(steps.workspace.nets))
     return 0
