@@ -83,6 +83,18 @@ class Graph:
     def mul(self, left: Value, right: Value) -> Value:
         return self._op("Mul", (left, right), _wider(left, right))
 
+    def scale(self, value: Value, by: float) -> Value:
+        return self._op("MulConst", (value,), value.shape, f"const_val = {by:.17e} : f64")
+
+    def sum(self, value: Value, axis: int) -> Value:
+        """Over `axis`, which stays with a size of 1."""
+        shape = *value.shape[:axis], 1, *value.shape[axis + 1 :]
+        attributes = f'axes = [{axis}], keepdims = true, mode = "ReduceSum"'
+        return self._op("Reduce", (value,), shape, attributes)
+
+    def softmax(self, value: Value, axis: int) -> Value:
+        return self._op("Softmax", (value,), value.shape, f"axis = {axis} : si32")
+
     def silu(self, value: Value) -> Value:
         return self._op("SiLU", (value,), value.shape)
 
@@ -98,6 +110,10 @@ class Graph:
         if prod(shape) != prod(value.shape):
             raise ValueError(f"{value.shape} cannot be {shape}")
         return self._op("Reshape", (value,), shape, name=name)
+
+    def permute(self, value: Value, order: Sequence[int]) -> Value:
+        shape = tuple(value.shape[axis] for axis in order)
+        return self._op("Permute", (value,), shape, f"order = {list(order)}")
 
     def slice(self, value: Value, axis: int, start: int, end: int) -> Value:
         offset, ends = [0] * len(value.shape), list(value.shape)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from glmd.checkpoint.config import ModelConfig
 from glmd.compiler.nets import Net
 from glmd.compiler.serve.dialect import Graph, Value
+from glmd.compiler.serve.row import attend_row
 from glmd.compiler.serve.weights import ROTARY, layer_prefix
 
 
@@ -107,7 +108,7 @@ class Layer:
         attended: list[Value] = []
         rows: list[Value] = []
         for n, mine in enumerate(parts):
-            attended.append(self._attend(history[2 * n : 2 * n + 2], *mine))
+            attended.append(attend_row(self.graph, history[2 * n : 2 * n + 2], *mine))
             rows += mine[1:3]
         return attended[0] if len(attended) == 1 else self.graph.concat(attended, 1), rows
 

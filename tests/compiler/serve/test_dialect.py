@@ -37,6 +37,9 @@ def test_shapes_follow_from_the_operations() -> None:
     rows = graph.input(Port("rows", "f16", (1, 5, 2, 8)))
     mask = graph.input(Port("mask", "f16", (1, 1, 3, 5)))
     assert graph.attention(query, rows, rows, mask).shape == (1, 3, 32)
+    assert graph.permute(rows, (0, 2, 3, 1)).shape == (1, 2, 8, 5)
+    assert graph.sum(rows, 1).shape == graph.sum(graph.sum(rows, 1), 1).shape == (1, 1, 2, 8)
+    assert graph.softmax(rows, 3).shape == graph.scale(rows, 0.5).shape == rows.shape
     assert graph.add(value, graph.weight("bias", (1, 1, 8))).shape == (2, 3, 8)
     assert [half.shape for half in graph.top(value, 5, ("values", "ids"))] == [(2, 3, 5)] * 2
     ids = graph.input(Port("ids", "i32", (1, 6)))
