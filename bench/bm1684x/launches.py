@@ -32,7 +32,7 @@ GREEDY = native.Want.token
 def costs(work: Path, kind: str, lengths: list[int]) -> Costs:
     found = []
     for length in sorted(lengths):
-        profile = read_profile(work / "int4_512" / f"{kind}_0.{length}" / PROFILE)
+        profile = read_profile(work / "int4_64_512" / f"{kind}_0.{length}" / PROFILE)
         if profile:
             found.append((length, profile.seconds))
     return tuple(found)
@@ -43,7 +43,9 @@ class Recorder:
         self._backend = backend
         can = backend.capabilities
         self._chunks = costs(work, "chunk", can.chunk_lengths)
-        of_prefill = [n for n in can.prefill_lengths if (work / f"int4_512/prefill_0.{n}").exists()]
+        of_prefill = [
+            n for n in can.prefill_lengths if (work / f"int4_64_512/prefill_0.{n}").exists()
+        ]
         self._first = costs(work, "prefill", of_prefill)
         self.lines: list[str] = []
 

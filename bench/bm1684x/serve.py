@@ -1,173 +1,106 @@
 """What TPU-MLIR makes of the serve recipe at full size, priced by the launches that are recorded.
 
-    .venv/bin/python bench/bm1684x/serve.py WORK [--tpu-mlir DIR]
-        [--modes int4 int8 f16] [--contexts 512 8192] > bench/bm1684x/serve.md
+    .venv/bin/python bench/bm1684x/serve.py WORK [--tpu-mlir DIR] [--modes int4 int4:128 int8 f16]
+        [--contexts 512 8192] --plot bench/bm1684x/serve.svg > bench/bm1684x/serve.md
 
-Needs TPU-MLIR, 4 GiB of free memory and 8 GB of disk for WORK. Run again it goes on from what is in
-WORK. Nothing here runs on a chip. The weights of the one layer are random: times do not depend on
-them.
+A mode may have a group size behind it. Needs TPU-MLIR, 4 GiB of free memory and 8 GB of disk for
+WORK. Run again it goes on from what is in WORK. Nothing here runs on a chip.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import re
-import shutil
-import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
+from typing import get_args
 
-import numpy as np
-from numpy.typing import NDArray
+from layer import LAYERS, FullSize, Made, nets
+from plot import Panel, svg
 
-from glmd.bmodel.reader import read_bmodel
-from glmd.checkpoint.config import ModelConfig
-from glmd.checkpoint.names import tensor_shapes
 from glmd.compiler.build import Build
-from glmd.compiler.deploy import CHIP, PROFILE, deploy_options
 from glmd.compiler.estimate.estimate import LABEL
 from glmd.compiler.estimate.launches import Launch, plain, read_cases
-from glmd.compiler.estimate.profile import Profile, read_profile
-from glmd.compiler.estimate.serve import ServeEstimate
-from glmd.compiler.nets import HEADS, Net
-from glmd.compiler.serve.export import net_text
-from glmd.compiler.serve.nets import serve_nets
-from glmd.compiler.serve.weights import net_weights
+from glmd.compiler.estimate.profile import Profile
+from glmd.compiler.estimate.serve import LAUNCH_SECONDS, ServeEstimate
+from glmd.compiler.nets import Net
 from glmd.compiler.toolchain.find import find_toolchain
-from glmd.compiler.toolchain.run import run_tool
-from glmd.compiler.toolchain.toolchain import Toolchain
 from glmd.packed import Mode
 
-# ChatGLM3-6B, of which one layer is made and all are counted.
-LAYERS = 28
-CONFIG = ModelConfig(
-    num_layers=1,
-    hidden_size=4096,
-    ffn_hidden_size=13696,
-    num_attention_heads=32,
-    multi_query_group_num=2,
-    kv_channels=128,
-    padded_vocab_size=65024,
-    seq_length=8192,
-    layernorm_epsilon=1e-5,
-)
 LENGTH = 512
 CONTEXTS = (512, 1024, 2048, 4096, 8192)
 LAUNCHES = (0.05e-3, 0.1e-3)
-MODES: tuple[Mode, ...] = ("int4", "int8", "f16")
+BATCHES = (1, 2, 4, 8)
 
 # Tokens a second that the vendor published for the seed's nets on real chips.
 PUBLISHED: dict[Mode, float] = {"f16": 4.07, "int8": 8.18, "int4": 12.8}
 
 SEED_TABLE = Path(__file__).with_name("README.md")
-FACTS = "facts.json"
+
+
+def build_of(word: str) -> Build:
+    """`int4`, or `int4:128` for groups of 128."""
+    mode, _, group = word.partition(":")
+    if mode not in get_args(Mode) or (group and not group.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{word!r} is no mode")
+    build = Build(mode=mode, recipe="serve", seq_length=LENGTH)  # type: ignore[arg-type]
+    return replace(build, group_size=int(group)) if group else build
+
+
+def name_of(build: Build) -> str:
+    return build.mode if build.mode == "f16" else f"{build.mode} g{build.group_size}"
 
 
 @dataclass(frozen=True)
-class Made:
-    """Of one net. Bytes in a bmodel; `digest` tells whether another one has the same weights."""
+class Measured:
+    """Of one way to store weights: the nets for a cache of 512 rows, and by the length of the cache
+    those of one conversation."""
 
-    profile: Profile
-    weights: int
-    program: int
-    digest: str
+    build: Build
+    nets: dict[Net, Made]
+    by_length: dict[int, dict[Net, Made]]
 
+    def estimate(self, made: Mapping[Net, Made]) -> ServeEstimate:
+        return ServeEstimate(profiles(made), read_cases(), LAYERS)
 
-class Bench:
-    def __init__(self, work: Path, toolchain: Toolchain) -> None:
-        self._work = work
-        self._toolchain = toolchain
-        self._tensors: dict[str, NDArray[np.float32]] = {}
+    def alone(self, length: int) -> float:
+        """Tokens a second of one conversation."""
+        speed = self.estimate(self.by_length[length]).tokens_per_second("decode 1")
+        assert speed is not None
+        return speed
 
-    def made(self, net: Net, build: Build) -> Made:
-        folder = self._work / f"{build.mode}_{build.seq_length}" / net.key
-        facts = folder / FACTS
-        if not facts.exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
-            self._deploy(net, build, folder)
-        weights, program, digest = json.loads(facts.read_text())
-        profile = read_profile(folder / PROFILE)
-        assert profile is not None, net.key
-        return Made(profile, weights, program, digest)
-
-    def _deploy(self, net: Net, build: Build, folder: Path) -> None:
-        weights = self._weights(net, build.seq_length)
-        mlir = folder / f"{net.name}.mlir"
-        path = os.path.relpath(weights, folder)
-        mlir.write_text(net_text(net, CONFIG, build.seq_length, path))
-        command = ["--mlir", mlir.name, "--chip", CHIP, "--model", f"{net.name}.bmodel"]
-        print(f"{build.mode} {build.seq_length} {net.key}", file=sys.stderr, flush=True)
-        run_tool(
-            self._toolchain,
-            [*self._toolchain.deploy(), *command, *deploy_options(net, build)],
-            folder=folder,
-            log=folder / "log",
-            step="deploy",
-            net=net.key,
-        )
-        (part,) = read_bmodel(folder / f"{net.name}.bmodel").nets[0].stages[0].parts
-        for left in folder.iterdir():
-            if left.name not in (PROFILE, "log"):
-                shutil.rmtree(left) if left.is_dir() else left.unlink()
-        facts = part.weight_bytes, part.instruction_bytes, part.digest.hex()
-        (folder / FACTS).write_text(json.dumps(facts))
-
-    def _weights(self, net: Net, seq_length: int) -> Path:
-        suffix = "" if net.layer is None else f"_{seq_length}"
-        path = self._work / f"{net.family}{suffix}.npz"
-        if not path.exists():
-            part = path.with_suffix(".part")
-            with part.open("wb") as file:
-                np.savez(file, **net_weights(net, CONFIG, seq_length, self._random))
-            part.replace(path)
-        return path
-
-    def _random(self, name: str) -> NDArray[np.float32]:
-        if name not in self._tensors:
-            shape = tensor_shapes(CONFIG)[name]
-            rng = np.random.default_rng(0)
-            self._tensors[name] = rng.standard_normal(shape, dtype=np.float32) * 0.02
-        return self._tensors[name]
+    def together(self, batch: int) -> float:
+        speed = self.estimate(self.nets).tokens_per_second(f"decode {batch}")
+        assert speed is not None
+        return speed
 
 
-def nets(seq_length: int, kinds: Iterable[str]) -> list[Net]:
-    return [net for net in serve_nets(CONFIG, seq_length) if net.kind in kinds]
+def measured(full: FullSize, build: Build, lengths: Sequence[int]) -> Measured:
+    made = {
+        net: full.made(net, build) for net in nets(LENGTH, "prefill", "chunk", "decode", "lm_head")
+    }
+    by_length = {}
+    for length in lengths:
+        (decode,) = (net for net in nets(length, "decode") if net.rows == 1)
+        (head,) = (net for net in made if net.kind == "lm_head" and net.rows == 1)
+        longer = replace(build, seq_length=length)
+        by_length[length] = {decode: full.made(decode, longer), head: made[head]}
+    return Measured(build, made, by_length)
 
 
-def measured(bench: Bench, mode: Mode) -> dict[Net, Made]:
-    build = Build(mode=mode, recipe="serve", seq_length=LENGTH)
-    kinds = ("prefill", "chunk", "decode", "lm_head")
-    assert not set(kinds) & set(HEADS)
-    return {net: bench.made(net, build) for net in nets(LENGTH, kinds)}
-
-
-def profiles(found: dict[Net, Made]) -> dict[Launch, Profile | None]:
+def profiles(found: Mapping[Net, Made]) -> dict[Launch, Profile | None]:
     return {(plain(net.name)[0], net.rows or 1): made.profile for net, made in found.items()}
 
 
-def net_table(found: dict[Mode, dict[Net, Made]]) -> list[str]:
-    lines = ["| net | rows | " + " | ".join(found) + " |", "|---|--:|" + "--:|" * len(found)]
-    for launch in profiles(next(iter(found.values()))):
-        cells = []
-        for made in found.values():
-            profile = profiles(made)[launch]
-            assert profile is not None
-            cells.append(f"{1e3 * profile.seconds:.2f} ms, {profile.ddr_bytes / 1e6:.0f} MB")
-        lines.append(f"| {launch[0]} | {launch[1]} | {' | '.join(cells)} |")
-    return lines
-
-
-def case_table(mode: Mode, found: dict[Net, Made]) -> list[str]:
-    estimate = ServeEstimate(profiles(found), read_cases(), LAYERS)
+def case_table(found: Measured) -> list[str]:
+    estimate = found.estimate(found.nets)
+    mode = found.build.mode
     speed, first = seed_figures(mode)
     costs = " | ".join(f"{1e3 * cost:g} ms a launch" for cost in LAUNCHES)
     lines = [
-        f"| {mode} | launches | {costs} | seed recipe, no launches | published |",
+        f"| {name_of(found.build)} | launches | {costs} | seed recipe, no launches | published |",
         "|---|--:|" + "--:|" * len(LAUNCHES) + "--:|--:|",
     ]
     for name in estimate.possible():
@@ -186,7 +119,7 @@ def case_table(mode: Mode, found: dict[Net, Made]) -> list[str]:
 
 
 def seed_figures(mode: Mode) -> tuple[float, float]:
-    """Tokens a second, and seconds to the first token."""
+    """Tokens a second, and seconds to the first token, in groups of 64."""
     row = re.compile(rf"^\| {mode} \|.*\| ([\d.]+) \| ([\d.]+) s \|$", re.MULTILINE)
     match = row.search(SEED_TABLE.read_text())
     if match is None:
@@ -194,72 +127,99 @@ def seed_figures(mode: Mode) -> tuple[float, float]:
     return float(match[1]), float(match[2])
 
 
-def context_table(bench: Bench, modes: Iterable[Mode], lengths: Sequence[int]) -> list[str]:
+def context_table(found: Sequence[Measured], lengths: Sequence[int]) -> list[str]:
     """One conversation: what a longer cache costs."""
     lines = [
-        "| mode | " + " | ".join(f"{length} tokens" for length in lengths) + " |",
-        "|---|" + "--:|" * len(lengths),
+        "| mode | " + " | ".join(f"{length} tokens" for length in lengths) + " | last to first |",
+        "|---|" + "--:|" * (len(lengths) + 1),
     ]
-    for mode in modes:
-        cells = []
-        for length in lengths:
-            build = Build(mode=mode, recipe="serve", seq_length=length)
-            (decode,) = (n for n in nets(length, ["decode"]) if n.rows == 1)
-            (head,) = (n for n in nets(LENGTH, ["lm_head"]) if n.rows == 1)
-            made = {
-                decode: bench.made(decode, build),
-                head: bench.made(head, Build(mode=mode, recipe="serve", seq_length=LENGTH)),
-            }
-            estimate = ServeEstimate(profiles(made), read_cases(), LAYERS)
-            cells.append(f"{estimate.tokens_per_second('decode 1'):.2f} tokens/s")
-        lines.append(f"| {mode} | {' | '.join(cells)} |")
+    for one in found:
+        speeds = [one.alone(length) for length in lengths]
+        cells = " | ".join(f"{speed:.2f} tokens/s" for speed in speeds)
+        change = 100 * (speeds[-1] / speeds[0] - 1)
+        lines.append(f"| {name_of(one.build)} | {cells} | {change:+.1f} % |")
     return lines
 
 
-def size_table(found: dict[Mode, dict[Net, Made]]) -> list[str]:
+def net_table(found: Sequence[Measured]) -> list[str]:
+    names = " | ".join(name_of(one.build) for one in found)
+    lines = [f"| net | rows | {names} |", "|---|--:|" + "--:|" * len(found)]
+    for launch in profiles(found[0].nets):
+        cells = []
+        for one in found:
+            profile = profiles(one.nets)[launch]
+            assert profile is not None
+            cells.append(f"{1e3 * profile.seconds:.2f} ms, {profile.ddr_bytes / 1e6:.0f} MB")
+        lines.append(f"| {launch[0]} | {launch[1]} | {' | '.join(cells)} |")
+    return lines
+
+
+def size_table(found: Sequence[Measured]) -> list[str]:
     """A layer: its weights once and the programs of all nets, against decode of one alone."""
-    lines = ["| mode | decode alone | all nets | |", "|---|--:|--:|--:|"]
-    for mode, made in found.items():
-        layer = {net: facts for net, facts in made.items() if net.layer is not None}
+    lines = [
+        "| mode | decode alone | all nets | | copies of the weights |",
+        "|---|--:|--:|--:|--:|",
+    ]
+    for measured_ in found:
+        layer = {net: facts for net, facts in measured_.nets.items() if net.layer is not None}
         (alone,) = (facts for net, facts in layer.items() if net.kind == "decode" and net.rows == 1)
         one = alone.weights + alone.program
         stored = {facts.digest: facts.weights for facts in layer.values()}
         whole = sum(stored.values()) + sum(facts.program for facts in layer.values())
-        lines.append(f"| {mode} | {one / 1e6:.1f} MB | {whole / 1e6:.1f} MB | {whole / one:.3f} |")
+        lines.append(
+            f"| {name_of(measured_.build)} | {one / 1e6:.1f} MB | {whole / 1e6:.1f} MB "
+            f"| {whole / one:.3f} | {len(stored)} |"
+        )
     return lines
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("work", type=Path)
-    parser.add_argument("--tpu-mlir", type=Path)
-    parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES)
-    parser.add_argument("--contexts", nargs="+", type=int, default=CONTEXTS)
-    options = parser.parse_args()
-    options.work.mkdir(parents=True, exist_ok=True)
-    toolchain = find_toolchain(options.tpu_mlir)
-    bench = Bench(options.work.absolute(), toolchain)
-    found = {mode: measured(bench, mode) for mode in options.modes}
-    contexts = context_table(bench, options.modes, options.contexts)
-    lines = [
+def chart(found: Sequence[Measured], lengths: Sequence[int]) -> str:
+    seeds = {name_of(one.build): seed_figures(one.build.mode)[0] for one in found}
+    together = {
+        name_of(one.build): [(batch, one.together(batch)) for batch in BATCHES] for one in found
+    }
+    alone = {
+        name_of(one.build): [(length, one.alone(length)) for length in lengths] for one in found
+    }
+    title = "tokens/s, all conversations together"
+    flat = {name: [(batch, seed) for batch in BATCHES] for name, seed in seeds.items()}
+    return svg(
+        [
+            Panel(title, "conversations (cache of 512 rows)", BATCHES, together, flat),
+            Panel("tokens/s, one conversation", "rows of its cache", lengths, alone),
+        ],
+        f"{LABEL}, {1e3 * LAUNCH_SECONDS:g} ms a launch; dashed: the seed recipe, no launches",
+    )
+
+
+def page(found: Sequence[Measured], lengths: Sequence[int], version: str) -> list[str]:
+    return [
         "# The serve recipe at full size",
         "",
-        "Made by `python bench/bm1684x/serve.py WORK`: a layer of ChatGLM3-6B with a cache of 512 "
-        "rows, and lm_head, compiled",
-        "with the options of `glmd compile --recipe serve`, groups of 64. What is launched for a "
-        "case is compiler/estimate/launches.jsonl.",
-        "The host, the embedding and the heads that choose a token are in no time but as launches.",
+        "Made by `python bench/bm1684x/serve.py WORK --plot bench/bm1684x/serve.svg`: a layer of "
+        "ChatGLM3-6B with a cache of",
+        "512 rows, and lm_head, compiled",
+        "with the options of `glmd compile --recipe serve`; g64: groups of 64. What is launched "
+        "for a case is compiler/estimate/launches.jsonl.",
+        "The host and the embedding count as launches alone, and so do greedy_head and top_head: "
+        "the chip's control processor runs a sort,",
+        "which the compiler does not time.",
         "",
-        f"{date.today():%Y-%m-%d}, tpu_mlir {toolchain.version}. No number depends on the machine.",
+        f"{date.today():%Y-%m-%d}, tpu_mlir {version}. No number depends on the machine.",
+        "",
+        "![tokens a second by conversations and by the length of the cache](serve.svg)",
         "",
         f"## Cases ({LABEL})",
         "",
-        "`decode N`: all N conversations together, one token each a step.",
-        *(line for mode, made in found.items() for line in ["", *case_table(mode, made)]),
+        "`decode N`: all N conversations together, one token each a step. Seed recipe: groups of "
+        "64. The pieces of a prompt are those",
+        "that are cheapest by the times of int4.",
+        *(line for one in found for line in ["", *case_table(one)]),
         "",
-        f"## One conversation by the length of the cache ({LABEL}, 0.1 ms a launch)",
+        f"## One conversation by the length of the cache "
+        f"({LABEL}, {1e3 * LAUNCH_SECONDS:g} ms a launch)",
         "",
-        *contexts,
+        *context_table(found, lengths),
         "",
         f"## A launch ({LABEL})",
         "",
@@ -269,7 +229,23 @@ def main() -> None:
         "",
         *size_table(found),
     ]
-    print("\n".join(lines))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--tpu-mlir", type=Path)
+    every = [build_of(word) for word in ("int4", "int4:128", "int8", "f16")]
+    parser.add_argument("--modes", nargs="+", type=build_of, default=every)
+    parser.add_argument("--contexts", nargs="+", type=int, default=CONTEXTS)
+    parser.add_argument("--plot", type=Path, required=True)
+    options = parser.parse_args()
+    options.work.mkdir(parents=True, exist_ok=True)
+    toolchain = find_toolchain(options.tpu_mlir)
+    full = FullSize(options.work.absolute(), toolchain)
+    found = [measured(full, build, options.contexts) for build in options.modes]
+    options.plot.write_text(chart(found, options.contexts))
+    print("\n".join(page(found, options.contexts, toolchain.version)))
 
 
 if __name__ == "__main__":
