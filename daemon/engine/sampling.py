@@ -100,6 +100,8 @@ class Chain:
         `want`; its logits are used up. Raises EngineFailed when they cannot be sampled from,
         InvalidRequest when a plugin's sampler finds out only now what the request got wrong."""
         if self.want is Want.token:
+            if result.token < 0:
+                raise EngineFailed("No token can be sampled: no logit is a number.")
             return result.token, None
         index = len(history) - self._prompt_length
         try:

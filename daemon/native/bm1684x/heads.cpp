@@ -52,7 +52,6 @@ void Heads::answer(const std::vector<View>& hidden, const Span& span, Result& re
   } else if (span.want == Want::logits) {
     runtime_.wait();
     runtime_.download(0, result.logits, lm_out_.front().view());
-    greatest(result.logits, model_.vocab);
   } else {
     result.token = token();
   }

@@ -15,7 +15,7 @@ class Heads {
   std::vector<Want> outputs() const;
 
   // `hidden`: the state of the last token, on each device. Waits until the answer is there. Throws
-  // Error where it is none: an id outside the vocabulary, logits without a greatest one.
+  // Error for an id outside the vocabulary.
   void answer(const std::vector<View>& hidden, const Span& span, Result& result);
 
  private:

@@ -85,7 +85,6 @@ void RowHeads::logits(int at, const Span& span, bool picked, float* to) {
     runtime_.count_undecided();
   }
   runtime_.download(0, to, row(at));
-  greatest(to, model_.vocab);
 }
 
 }  // namespace glmd::bm1684x

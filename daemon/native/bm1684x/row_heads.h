@@ -17,8 +17,8 @@ class RowHeads {
   // Rows behind those asked for that may be read of the states too.
   int slack() const { return model_.lm_head.rbegin()->first - 1; }
 
-  // `states`: of a pass, `asked` by row. Waits until all is there. Throws Error where an answer is
-  // none: an id outside the vocabulary, logits without a greatest one.
+  // `states`: of a pass, `asked` by row. Waits until all is there. Throws Error for an id outside
+  // the vocabulary.
   void answer(const View& states, const std::vector<Asked>& asked, const std::vector<Span>& spans,
               std::vector<Result>& results);
 

@@ -131,6 +131,16 @@ def test_choices_and_seeds_differ(backend: Backend) -> None:
     assert len(set(answers.values())) == 4
 
 
+def test_a_row_without_numbers_has_no_token() -> None:
+    class Nothing:
+        token = -1
+
+    result: Any = Nothing()
+    chain = Chain(submit(GREEDY), 0, vocab=VOCAB, outputs=ALL)
+    with pytest.raises(EngineFailed, match="no logit is a number"):
+        chain.sample(result, np.array(PROMPT, np.int32))
+
+
 def test_stages_nobody_has_are_refused() -> None:
     with pytest.raises(InvalidRequest, match="no sampler stage 'mirror'"):
         Chain(submit([Stage("mirror")]), 0, vocab=VOCAB, outputs=ALL)
