@@ -28,8 +28,11 @@ class Layer:
         # computes wrong numbers where rows and KV heads are as many and rows come first.
         hidden = graph.reshape(states, (1, *states.shape))
         history = [graph.reshape(cache, (1, *cache.shape)) for cache in caches]
+        normed = self._norm(hidden, "input_layernorm")
+        # Between norm and products: elsewhere the compiler lays the weights of some mode out in an
+        # order of their own for batches, and they are stored twice.
         masks = self._rows(mask, 0) if self.net.kind == "decode" else [mask]
-        query, key, value = self._project(hidden, positions)
+        query, key, value = self._project(normed, positions)
         if self.net.kind == "decode":
             attended, rows = self._decode(query, key, value, masks, history)
         else:
@@ -43,15 +46,14 @@ class Layer:
             ]
         )
 
-    def _project(self, hidden: Value, positions: Value) -> tuple[Value, Value, Value]:
+    def _project(self, normed: Value, positions: Value) -> tuple[Value, Value, Value]:
         """Query [1, L, heads, D], key and value [1, L, KV, D], the first two turned."""
         graph, config = self.graph, self.config
         length, heads, groups = (
-            hidden.shape[1],
+            normed.shape[1],
             config.num_attention_heads,
             config.multi_query_group_num,
         )
-        normed = self._norm(hidden, "input_layernorm")
         cos, sin = self._angles(positions)
         parts = []
         for name, count in (("query", heads), ("key", groups), ("value", groups)):

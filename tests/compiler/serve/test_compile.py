@@ -47,6 +47,19 @@ def model(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(told.stdout.strip())
 
 
+def check_weights_are_stored_once(model: Path) -> None:
+    bmodel = read_bmodel(model)
+    layer = [net for net in bmodel.nets if net.name.endswith("_0")]
+    digests = {part.digest for net in layer for stage in net.stages for part in stage.parts}
+    assert len(layer) == 6
+    assert len(digests) == 1
+    decode = bmodel.net("decode_0")
+    assert decode is not None
+    ends = [net for name in ("embedding", "lm_head") if (net := bmodel.net(name))]
+    needed = sum(net.stages[0].parts[0].weight_bytes for net in (decode, *ends))
+    assert bmodel.weight_bytes == needed
+
+
 def test_every_net_and_stage_is_verified(checkpoint: Path, model: Path) -> None:
     options = words(checkpoint, model.parents[1])
     verified = glmd_compile("verify", *options, "--json")
@@ -58,9 +71,13 @@ def test_every_net_and_stage_is_verified(checkpoint: Path, model: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["f16", "int8"])
-def test_other_modes_are_verified(mode: str, checkpoint: Path, tmp_path: Path) -> None:
+def test_other_modes_are_verified_and_store_weights_once(
+    mode: str, checkpoint: Path, tmp_path: Path
+) -> None:
     options = words(checkpoint, tmp_path, "--mode", mode, "--group-size", "128")
-    assert glmd_compile(*options).returncode == 0
+    told = glmd_compile(*options)
+    assert told.returncode == 0, told.stderr
+    check_weights_are_stored_once(Path(told.stdout.strip()))
     verified = glmd_compile("verify", *options, "--json")
     assert verified.returncode == 0, verified.stdout + verified.stderr
     assert min(verdict["cosine"] for verdict in json.loads(verified.stdout)) > 0.9995
@@ -77,19 +94,9 @@ def test_verify_fails_for_other_weights(checkpoint: Path, model: Path, tmp_path:
 
 
 def test_weights_are_stored_once(model: Path) -> None:
-    """As those of a real size are; the compiler orders small matrices of F16 in another way."""
-    bmodel = read_bmodel(model)
-    for net in bmodel.nets:
+    check_weights_are_stored_once(model)
+    for net in read_bmodel(model).nets:
         assert net.addr_mode == "io_reloc"
-    layer = [net for net in bmodel.nets if net.name.endswith("_0")]
-    digests = {part.digest for net in layer for stage in net.stages for part in stage.parts}
-    assert len(layer) == 6
-    assert len(digests) == 1
-    decode = bmodel.net("decode_0")
-    assert decode is not None
-    ends = [net for name in ("embedding", "lm_head") if (net := bmodel.net(name))]
-    needed = sum(net.stages[0].parts[0].weight_bytes for net in (decode, *ends))
-    assert bmodel.weight_bytes == needed
 
 
 def test_the_manifest_lists_stages_and_their_times(model: Path) -> None:
