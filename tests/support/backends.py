@@ -76,9 +76,12 @@ def _refused(error: native.EngineError) -> Refused:
 def reference(shape: Shape, seed: int, seq_length: int, slots: int = 2) -> Local:
     """A random checkpoint on the CPU: F16 weights, F32 arithmetic."""
     with tempfile.TemporaryDirectory(prefix="glmd-reference-") as folder:
-        model = write_checkpoint(Path(folder) / "model", shape, seed=seed)
-        load = Load(str(model), "cpu", "f16", context=seq_length, slots=slots, threads=1)
-        return Local(load_backend(load, lambda done, total: None).backend)
+        return on_cpu(write_checkpoint(Path(folder) / "model", shape, seed=seed), seq_length, slots)
+
+
+def on_cpu(model: Path, seq_length: int, slots: int = 2) -> Local:
+    load = Load(str(model), "cpu", "f16", context=seq_length, slots=slots, threads=1)
+    return Local(load_backend(load, lambda done, total: None).backend)
 
 
 @contextmanager

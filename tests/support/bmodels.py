@@ -7,20 +7,23 @@ under the hash of everything it was made from.
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from support.checkpoints import ROOT, Shape, write_checkpoint
 
 from glmd.checkpoint.folder import Checkpoint
 from glmd.compiler.build import Build
 from glmd.compiler.deploy import combine, deploy_options
-from glmd.compiler.nets import Net, Port
+from glmd.compiler.nets import HEADS, Net, Port
 from glmd.compiler.seed.nets import seed_nets
 from glmd.compiler.toolchain.find import find_toolchain
 from glmd.compiler.toolchain.run import run_tool
@@ -34,6 +37,18 @@ CACHE = ROOT / "build" / "bmodels"
 TINY = Shape(layers=2, hidden=128, heads=4, head_dim=32, ffn=192, vocab=320)
 SEQ_LENGTH = 32
 CANDIDATES = 50
+
+# What else a model may be like.
+SHAPES = {
+    "many-heads": Shape(layers=2, hidden=128, heads=8, head_dim=32, ffn=160, vocab=352),
+    "one-group": Shape(layers=3, hidden=96, heads=2, kv_heads=1, head_dim=64, ffn=128, vocab=192),
+    "32k": Shape(layers=2, hidden=192, heads=6, head_dim=32, ffn=256, vocab=256, rope_ratio=50.0),
+}
+
+T = TypeVar("T")
+Made = TypeVar("Made")
+
+_EXPORTING = threading.Lock()  # torch does one thing at a time
 
 
 @dataclass(frozen=True)
@@ -70,9 +85,16 @@ def build_bmodel(shape: Shape, form: Form, seed: int = 0) -> Path:
         if not path.exists():
             CACHE.mkdir(parents=True, exist_ok=True)
             made = folder / "made.bmodel"
-            combine(find_toolchain(), [net.made(shape, seed) for net in nets], made, folder)
+            models = at_once(lambda net: net.made(shape, seed), nets)
+            combine(find_toolchain(), models, made, folder)
             shutil.move(made, path)
     return path
+
+
+def at_once(work: Callable[[T], Made], items: Sequence[T]) -> list[Made]:
+    """`work` for each, as many as there are cores: what they wait for are other processes."""
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        return list(pool.map(work, items))
 
 
 @dataclass(frozen=True)
@@ -85,8 +107,10 @@ class _Compiled:
     form: Form
 
     def key(self, shape: Shape, seed: int) -> str:
+        """Most nets are in several forms: what a form changes is in the ports and the options."""
         source = Path(__file__).read_text()
-        made_from = (shape, seed, self.net, self.build, self.form, _sources(), source)
+        made_of = None if self.net.kind in HEADS else (shape, seed)  # those have no weights
+        made_from = (made_of, self.net, self.build.seq_length, self._options(), _sources(), source)
         return hashlib.sha256(repr(made_from).encode()).hexdigest()[:24]
 
     def made(self, shape: Shape, seed: int) -> Path:
@@ -99,12 +123,8 @@ class _Compiled:
 
     def _compile(self, folder: Path) -> None:
         toolchain = find_toolchain()
-        _export(self.net, self._module(), folder / "net.onnx")
-        options = deploy_options(self.net, self.build)
-        if self.form.old and "--quant_input" in options:  # a mask of flags stays in f32
-            options = [option for option in options if option != "--quant_input"]
-            f16 = [str(i) for i, port in enumerate(self.net.inputs, 1) if port.dtype == "f16"]
-            options += ["--quant_input", "--quant_input_list", ",".join(f16)] if f16 else []
+        with _EXPORTING:
+            _export(self.net, self._module(), folder / "net.onnx")
         log = folder / "log"
         name = ("--model_name", self.net.name)
         commands = (
@@ -112,12 +132,19 @@ class _Compiled:
             [
                 *toolchain.deploy(),
                 *("--mlir", "net.mlir", "--chip", "bm1684x", "--model", "net.bmodel"),
-                *("--addr_mode", self.form.addr_mode),
-                *options,
+                *self._options(),
             ],
         )
         for command in commands:
             run_tool(toolchain, command, folder=folder, log=log, step="test", net=self.net.name)
+
+    def _options(self) -> list[str]:
+        options = deploy_options(self.net, self.build)
+        if self.form.old and "--quant_input" in options:  # a mask of flags stays in f32
+            options = [option for option in options if option != "--quant_input"]
+            f16 = [str(i) for i, port in enumerate(self.net.inputs, 1) if port.dtype == "f16"]
+            options += ["--quant_input", "--quant_input_list", ",".join(f16)] if f16 else []
+        return ["--addr_mode", self.form.addr_mode, *options]
 
     def _module(self) -> nn.Module:
         from support.bmodel_modules import form_module

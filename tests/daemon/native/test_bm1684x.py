@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.backends import continued, reference
-from support.bmodels import SEQ_LENGTH, TINY, Form, build_bmodel
-from support.checkpoints import Shape
+from support.bmodels import SEQ_LENGTH, SHAPES, TINY, Form, build_bmodel
 from support.simulated import Refused, Step, greedy, simulated, simulator_folder
 
 from glmd.bmodel.features import read_features
@@ -62,13 +61,6 @@ def test_every_form_gives_the_tokens_of_its_checkpoint(name: str) -> None:
     assert ("logits" in facts["outputs"]) == (features.output == "logits")
     heads = {"penalty_sample_head", "sample_head"} & set(features.heads)
     assert ("candidates" in facts["outputs"]) == bool(heads)
-
-
-SHAPES = {
-    "many-heads": Shape(layers=2, hidden=128, heads=8, head_dim=32, ffn=160, vocab=352),
-    "one-group": Shape(layers=3, hidden=96, heads=2, kv_heads=1, head_dim=64, ffn=128, vocab=192),
-    "32k": Shape(layers=2, hidden=192, heads=6, head_dim=32, ffn=256, vocab=256, rope_ratio=50.0),
-}
 
 
 @pytest.mark.parametrize("name", SHAPES)
