@@ -54,9 +54,9 @@ struct Span {
 };
 
 // The answer to the span of the same index. `logits`, when wanted, points to caller-owned room for
-// float32 [vocab]; the other fields are written by the backend. On a chip
-// numbers can become too large for F16, which is no error of the step: `token` is -1 where no logit
-// is a number, and `logits` are what they are. On the CPU only damaged weights do that; it throws.
+// float32 [vocab]; the other fields are written by the backend. On a chip numbers can become too
+// large for F16, which is no error of the step: `token` is -1 where no logit is a number, and
+// `logits` are what they are. On the CPU only damaged weights do that; it throws.
 struct Result {
   std::int32_t token = -1;
   std::vector<std::int32_t> candidate_ids;
