@@ -90,8 +90,9 @@ DIST ?= dist
 wheel-aarch64: $(SOC)/.complete ## cross-compile the wheel for the SoC boxes into dist/
 	bash soc/build_wheel.sh $(BIN)/python $(SOC) $(DIST)
 
+# Two at a time, a file of tests each: most of them wait for one process that uses one core.
 test-python: setup ## pytest
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 # Others than the one in .venv; what is not installed is left out.
 PYTHONS ?= python3.10 python3.11 python3.12 python3.13

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from support.alone import alone
 from support.checkpoints import ROOT, Shape, write_checkpoint
 
 from glmd.checkpoint.folder import Checkpoint
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 CACHE = ROOT / "build" / "bmodels"
+COMPILING = "bmodels"  # one process fills the cache, with all cores, and the others find it there
 
 # The smallest that fills the chip's lanes somewhere: 2 layers, 32 positions.
 TINY = Shape(layers=2, hidden=128, heads=4, head_dim=32, ffn=192, vocab=320)
@@ -76,7 +78,7 @@ def build_bmodel(shape: Shape, form: Form, seed: int = 0) -> Path:
         seq_length=form.seq_length,
         recipe="seed",
     )
-    with tempfile.TemporaryDirectory(prefix="glmd-bmodel-") as name:
+    with tempfile.TemporaryDirectory(prefix="glmd-bmodel-") as name, alone(COMPILING):
         folder = Path(name)
         checkpoint = Checkpoint.open(write_checkpoint(folder / "model", shape, seed=seed))
         nets = [_Compiled(checkpoint, net, build, form) for net in _nets(checkpoint, form)]

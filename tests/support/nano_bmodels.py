@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from support import cli
-from support.bmodels import CACHE
+from support.alone import alone
+from support.bmodels import CACHE, COMPILING
 from support.checkpoints import NANO, ROOT
 
 PATIENCE = 1500.0  # seconds, for a machine that is busy with other things
@@ -25,6 +26,7 @@ def nano_seed() -> Path:
 
 
 def _compiled(*words: str) -> Path:
-    told = cli.run("compile", str(NANO), *words, patience=PATIENCE)
+    with alone(COMPILING):
+        told = cli.run("compile", str(NANO), *words, patience=PATIENCE)
     assert told.returncode == 0, told.stderr
     return Path(told.stdout.strip())

@@ -11,7 +11,7 @@ import os
 import shutil
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psutil
 import pytest
@@ -65,6 +65,7 @@ REQUIREMENTS = {
 }
 
 _missed: dict[str, int] = {}
+_WORKERS = "glmd_missed"  # under which a process that runs tests for another one tells it the same
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -90,6 +91,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _requirement_missing(request: pytest.FixtureRequest) -> None:
     names = [n for m in request.node.iter_markers("needs") for n in m.args if n in _missed]
     pytest.fail(f"GLMD_REQUIRE_ALL=1, and this machine lacks {', '.join(names)}")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if (told := getattr(session.config, "workeroutput", None)) is not None:
+        told[_WORKERS] = _missed
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """A process that ran tests has ended; each of them has collected all tests."""
+    _missed.update(getattr(node, "workeroutput", {}).get(_WORKERS, {}))
 
 
 @pytest.hookimpl(wrapper=True)

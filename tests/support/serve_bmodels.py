@@ -10,7 +10,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
-from support.bmodels import CACHE, at_once
+from support.alone import alone
+from support.bmodels import CACHE, COMPILING, at_once
 from support.checkpoints import ROOT, Shape, write_checkpoint
 
 from glmd.checkpoint.folder import Checkpoint
@@ -41,7 +42,7 @@ def serve_bmodel(
     """Of the same random checkpoint as support.bmodels.build_bmodel makes. `batches`: of what the
     recipe computes for so many conversations at once, as much as a test needs."""
     build = Build(name="test", mode=mode, seq_length=seq_length, recipe="serve")
-    with tempfile.TemporaryDirectory(prefix="glmd-serve-") as name:
+    with tempfile.TemporaryDirectory(prefix="glmd-serve-") as name, alone(COMPILING):
         folder = Path(name)
         checkpoint = Checkpoint.open(write_checkpoint(folder / "model", shape, seed=seed))
         left_out = set(BATCHES).difference(batches)
