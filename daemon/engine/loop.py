@@ -101,9 +101,7 @@ class Loop:
         """Seconds to wait for a command when there is nothing else to do."""
         if self._running or self._waiting:
             return 0
-        # The core has yet to hear that all is quiet; chips get warm and cool by themselves.
-        told = self._report
-        if told.slots_busy or told.devices or told.decodes != self._decodes:
+        if self._report.devices:  # chips get warm and cool by themselves
             return max(self._reported + REPORT_INTERVAL - time.monotonic(), 0.001)
         return None
 
@@ -320,12 +318,15 @@ class Loop:
             self._waiting.remove(sequence)
 
     def _say_how_it_is(self) -> None:
-        now = time.monotonic()
-        if now - self._reported < REPORT_INTERVAL:
+        now, told = time.monotonic(), self._report
+        # That all is quiet now is said at once: who has read an answer finds it counted.
+        quiet = not self._running and not self._waiting
+        ended = quiet and (told.slots_busy, told.decodes) != (self._slots.busy, self._decodes)
+        if now - self._reported < REPORT_INTERVAL and not ended:
             return
         chips = [chip_facts(stats) for stats in self._backend.stats()]
         report = Report(self._slots.busy, chips, list(self._decodes))
-        if report != self._report:
+        if report != told:
             self._outbox.put(report)
         self._report, self._reported = report, now
 

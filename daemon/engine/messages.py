@@ -193,8 +193,9 @@ class Failed(Event, tag="failed", frozen=True):
 
 
 class Report(Event, tag="report", frozen=True):
-    """Facts for `glmd status`, sent once a second while they change. `decodes`: calls of the
-    backend that gave one answer its next token, two answers, three, and so on."""
+    """Facts for `glmd status`, sent once a second while they change, and as soon as all is quiet.
+    `decodes`: calls of the backend that gave one answer its next token, two answers, three, and so
+    on."""
 
     slots_busy: int
     devices: list[dict[str, float]] = []

@@ -297,6 +297,16 @@ def test_reports_follow_what_runs(fresh: EngineChild) -> None:
     fresh.until(Report, lambda report: report.slots_busy == 0)
 
 
+def test_that_all_is_quiet_is_told_with_the_last_token(fresh: EngineChild) -> None:
+    """Requests that follow at once are no reason to wait."""
+    for number in (1, 2, 3):
+        fresh.run(submit(number, prompt(10, seed=number), 5))
+    fresh.receive()  # what is behind the last token of the third
+    ends = [i for i, e in enumerate(fresh.events) if isinstance(e, Step) and e.tokens[-1].finish]
+    behind = [fresh.events[i + 1] for i in ends]
+    assert behind == [Report(0, [], [4]), Report(0, [], [8]), Report(0, [], [12])]
+
+
 def test_reports_count_the_answers_of_a_step(fresh: EngineChild) -> None:
     """The first token comes with the prompt; a second choice begins when that is computed, with the
     prompt's last token beside the first choice's next one."""
