@@ -26,9 +26,11 @@ HELLO = Message("user", "hello")
 
 class RecordingOutlet:
     """Holds the contract of Outlet: `accepted` first, then the rest, one last word. A request that
-    was cancelled before it was accepted has the last word only."""
+    was cancelled before it was accepted has the last word only. `on_delta` is called with each
+    delta, after it has been noted."""
 
     def __init__(self) -> None:
+        self.on_delta: Callable[[], None] = lambda: None
         self.accepted_with: dict[str, Any] | None = None
         self.deltas: list[tuple[int, Text | Call | ToolResult]] = []
         self.done_with: dict[str, Any] | None = None
@@ -48,6 +50,7 @@ class RecordingOutlet:
         assert self.accepted_with is not None
         self._open()
         self.deltas.append((choice, content))
+        self.on_delta()
 
     def done(self, **facts: Any) -> None:
         self._open()

@@ -7,10 +7,11 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 from support.daemons import Homes
+from support.engine_processes import engine_pid, frozen
 from support.peer import Peer, endless, question
 
 from glmd import control, facts, process
@@ -50,13 +51,15 @@ def test_who_does_not_run_cannot_be_stopped(homes: Homes) -> None:
 
 def test_running_requests_finish_and_new_ones_are_refused(homes: Homes) -> None:
     daemon = homes.start()
-    with Peer(daemon.endpoints[0]) as peer:
+    with Peer(daemon.endpoints[0]) as peer, ExitStack() as until_refused:
+        engine = engine_pid(peer.status)
         for number in range(8):
             peer.send(endless(str(number), max_tokens=300, credit=65536))
         waiting = {str(number) for number in range(8)}
         for _ in waiting:
             while not isinstance(peer.next(), Accepted):
                 pass
+        until_refused.enter_context(frozen(engine))  # a quick one would be done before that
         with stopping():
             peer.send(question("late"))
             while waiting:
@@ -65,6 +68,7 @@ def test_running_requests_finish_and_new_ones_are_refused(homes: Homes) -> None:
                     assert isinstance(reply, Failure)
                     assert reply.code == "stopping"
                     late = reply
+                    until_refused.close()
                 elif isinstance(reply, Done | Failure):
                     assert isinstance(reply, Done), reply
                     assert reply.endings[0].finish_reason == "length"

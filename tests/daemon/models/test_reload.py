@@ -229,14 +229,15 @@ async def test_an_engine_that_dies_is_replayed_on_the_files_it_served(
     coming = shutil.copytree(new_model, tmp_path / "coming")
     async with serving(served) as models:
         running = await models.ask(LONG).begun()
-        if how == "renamed":
-            (coming / "model.safetensors").replace(served / "model.safetensors")
-        elif how == "folder":
-            served.rename(tmp_path / "gone")
-            coming.rename(served)
-        else:
-            shutil.rmtree(served)
-        os.kill(models.engine, signal.SIGKILL)
+        with frozen(models.engine):
+            if how == "renamed":
+                (coming / "model.safetensors").replace(served / "model.safetensors")
+            elif how == "folder":
+                served.rename(tmp_path / "gone")
+                coming.rename(served)
+            else:
+                shutil.rmtree(served)
+            os.kill(models.engine, signal.SIGKILL)
         assert await running.end() == by_old
         assert models.model_loads == 2
         assert await models.ask(LONG).end() == by_old
@@ -251,8 +252,9 @@ async def test_an_engine_that_dies_over_files_that_were_overwritten(
     served = shutil.copytree(old_model, tmp_path / "served")
     async with serving(served) as models:
         running = await models.ask(LONG).begun()
-        shutil.copyfile(new_model / "model.safetensors", served / "model.safetensors")
-        os.kill(models.engine, signal.SIGKILL)
+        with frozen(models.engine):
+            shutil.copyfile(new_model / "model.safetensors", served / "model.safetensors")
+            os.kill(models.engine, signal.SIGKILL)
         with pytest.raises(ModelError, match="overwritten while it was served"):
             await running.end()
         assert len(running.answer.tokens[0]) < LONG

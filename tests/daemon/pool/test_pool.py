@@ -197,8 +197,8 @@ async def test_those_who_wait_for_the_model_hear_that_it_loads(tiny_model: Path)
 
 async def test_a_prefill_says_how_far_it_is(tiny_model: Path) -> None:
     async with running_pool(tiny_model) as pool:
-        answer = ask(pool, job(prompt(2000), 1))
         kill_engine(pool, sig=signal.SIGSTOP)
+        answer = ask(pool, job(prompt(2000), 1))
         await answer.until(lambda a: len(a.phases) == 2)
         kill_engine(pool, sig=signal.SIGCONT)
         await answer.end()
