@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.alone import alone
+from support.bmodels import COMPILING
 
 import glmd
 from glmd.compiler.toolchain.find import find_root
@@ -54,18 +56,19 @@ def test_the_demo() -> None:
 
 @pytest.mark.slow
 @pytest.mark.needs("tpu_mlir")
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(2700)
 def test_the_demo_of_the_chip() -> None:
     """What it has compiled once it does not compile again."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    done = subprocess.run(
-        ["bash", str(ROOT / "examples" / "demo_bm1684x.sh")],
-        capture_output=True,
-        text=True,
-        timeout=1700,
-        check=False,
-        env={**os.environ, "PATH": path, "TPUC_ROOT": str(TOOLCHAIN)},
-    )
+    with alone(COMPILING):  # support.nano_bmodels compiles into the same folder
+        done = subprocess.run(
+            ["bash", str(ROOT / "examples" / "demo_bm1684x.sh")],
+            capture_output=True,
+            text=True,
+            timeout=1700,
+            check=False,
+            env={**os.environ, "PATH": path, "TPUC_ROOT": str(TOOLCHAIN)},
+        )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "loaded the bmodel 1 time and served 4 clients" in done.stdout
     assert re.search(r"^[1-9]\d* of its \d+ decodes gave each of the four", done.stdout, re.M)

@@ -8,7 +8,9 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from support.checkpoints import ROOT, Shape, write_checkpoint
+from support.alone import alone
+from support.bmodels import CACHE, COMPILING
+from support.checkpoints import Shape, write_checkpoint
 
 from glmd.compiler.toolchain.find import find_toolchain
 from glmd.packed import Mode
@@ -42,10 +44,10 @@ def converted(mode: Mode, *options: str) -> Path:
     """The random checkpoint of shape VENDOR, kept in build/bmodels like those of
     support.bmodels."""
     key = repr((VENDOR, VENDOR_SEED, VENDOR_SEQ_LENGTH, mode, options, SCRIPT.read_text()))
-    path = ROOT / "build" / "bmodels" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.bmodel"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="glmd-vendor-") as name:
+    path = CACHE / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.bmodel"
+    with tempfile.TemporaryDirectory(prefix="glmd-vendor-") as name, alone(COMPILING):
+        if not path.exists():
+            CACHE.mkdir(parents=True, exist_ok=True)
             checkpoint = write_checkpoint(Path(name, "model"), VENDOR, seed=VENDOR_SEED)
             folder = Path(name, "made")
             folder.mkdir()
