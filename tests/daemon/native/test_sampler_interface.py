@@ -154,20 +154,21 @@ def test_top_logprobs() -> None:
 
 
 def test_other_threads_run_while_a_chain_does() -> None:
-    """Without time slices a thread gets on only when another gives the interpreter lock away."""
+    """Without time slices a thread gets on only when another gives the interpreter lock away, so
+    that else all of the work would be done before anybody could say that it is enough."""
     vocab = 1 << 19
     row = np.random.default_rng(0).normal(0, 1, vocab).astype(np.float32)
     stages = SamplerChain(vocab, [("typical", {"p": 0.5}), ("top_p", {})], seed=0, choice=0)
-    begun = threading.Event()
-    done = False
+    begun, enough = threading.Event(), threading.Event()
+    runs = 0
 
     def work() -> None:
-        nonlocal done
+        nonlocal runs
         begun.set()
-        for index in range(5):
-            stages.apply(row.copy(), NOTHING, index)
-            draw(row, seed=0, choice=0, index=index)
-        done = True
+        while runs < 100 and not enough.is_set():
+            stages.apply(row.copy(), NOTHING, runs)
+            draw(row, seed=0, choice=0, index=runs)
+            runs += 1
 
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1000.0)
@@ -175,7 +176,8 @@ def test_other_threads_run_while_a_chain_does() -> None:
     try:
         thread.start()
         begun.wait()
-        assert not done
+        enough.set()
+        thread.join()
     finally:
         sys.setswitchinterval(interval)
-        thread.join()
+    assert runs < 100

@@ -177,6 +177,7 @@ async def test_who_listens_later_is_told_how_things_are(tmp_path: Path) -> None:
         assert (await until_noted(plugins, second, 2))[1] == '{"reloads": []}'
         await plugins.reload_model("other")
         assert (await until_noted(plugins, second, 3))[2] == '{"reloads": ["other"]}'
+        await until_noted(plugins, first, 3)  # each is told in a thread of its own
     assert noted(first)[1:-1] == ['{"reloads": []}', '{"reloads": ["other"]}']
 
 
