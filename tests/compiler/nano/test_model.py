@@ -10,7 +10,7 @@ from support.checkpoints import NANO
 from glmd.compiler.nano.shape import Shape
 from glmd.compiler.nano.tokenizer import NanoTokenizer
 
-pytestmark = pytest.mark.needs("torch")
+pytestmark = [pytest.mark.needs("torch"), pytest.mark.timeout(180)]
 
 SMALL = Shape(layers=2, hidden=64, heads=4, groups=2, ffn=96, context=128)
 

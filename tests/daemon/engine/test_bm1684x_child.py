@@ -15,7 +15,7 @@ from support.simulated import simulator_folder
 from glmd.daemon.engine.messages import Broken, Failed
 from glmd.wire.sampling import Stage
 
-pytestmark = [pytest.mark.needs("tpu_mlir", "export"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.needs("tpu_mlir", "export"), pytest.mark.timeout(1800)]
 
 PENALTY_SAMPLE = [
     Stage("penalties", {"repeat": 1.3, "last_n": 8}),

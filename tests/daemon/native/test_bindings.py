@@ -283,6 +283,7 @@ def test_features_are_known_names() -> None:
     assert native.cpu_features() in (["avx2", "fma", "f16c"], [])
 
 
+@pytest.mark.timeout(300)
 def test_the_portable_path_passes_the_same_tests() -> None:
     """GLMD_CPU=portable is read at import, so the suites run again in a process of their own."""
     here = Path(__file__).parent

@@ -17,7 +17,7 @@ from support.simulated import Simulated, Step, simulated
 pytestmark = [
     pytest.mark.needs("tpu_mlir", "export"),
     pytest.mark.slow,
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(1800),
 ]
 
 ROWS = 8  # of the widest batch
