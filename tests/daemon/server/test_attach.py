@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import islice
 
 import pytest
+from support.engine_processes import until
 from support.peer import Peer, endless, question, tokens
 from support.served import Served
 
@@ -162,6 +163,7 @@ def test_a_stream_nobody_reads_is_bounded_too(
         generation = served.generation("a")
         generation.accept()
         peer.expect(Accepted)
+    until(lambda: served.run(lambda: served.server.clients), lambda clients: clients == 0)
     for _ in range(100):
         generation.say("x" * 100)
     assert generation.cancelled.wait(5)

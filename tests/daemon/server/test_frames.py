@@ -112,4 +112,5 @@ def test_connections_leave_nothing_in_the_daemon(shared_daemon: DaemonFacts) -> 
         while watcher.status().clients > 1 and time.monotonic() < deadline:
             time.sleep(0.02)
         assert watcher.status().clients == 1
-        assert abs(count() - before) <= 2
+        # What looks plugins over ends by itself some time, and takes its own with it.
+        assert count() <= before + 2
