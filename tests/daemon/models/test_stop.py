@@ -87,12 +87,17 @@ async def test_in_its_place(
             reload = asyncio.ensure_future(models.reload(models.to(new)))
             await models.until(lambda: models.entrance.closed)
             waiting = await models.ask().waits()
+            if state == "draining":
+                assert (models.states[-1], len(children())) == (state, 1)
+                stopping = asyncio.ensure_future(stop(models))
+                await (stopping if stop is twice else all_wait())
         if state != "draining":
             await models.until(lambda: models.states[-2:-1] == ["draining"])
             assert len(await running.end()) == LONG
-        await models.until(lambda: models.states[-1] == state)
-        assert len(children()) == 1
-        await stop(models)
+            await models.until(lambda: models.states[-1] == state)
+            assert len(children()) == 1
+            stopping = asyncio.ensure_future(stop(models))
+        await stopping
         assert children() == []
         await is_refused(waiting)
         with pytest.raises(asyncio.CancelledError):
