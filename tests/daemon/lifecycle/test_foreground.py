@@ -52,8 +52,8 @@ class Foreground:
 def foreground(homes: Homes) -> Iterator[Foreground]:
     daemon = Foreground()
     yield daemon
-    daemon.process.kill()
-    daemon.process.communicate()
+    daemon.process.terminate()  # the children of one that is killed end a moment after it
+    daemon.end()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
