@@ -44,14 +44,18 @@ def story(request_id: str, seed: int, **fields: object) -> Complete:
 
 
 def test_clients_killed_on_both(two_replicas: DaemonFacts, watcher: Peer) -> None:
+    """Their engines are held until both have asked: one may start long after the other."""
     endpoint = two_replicas.endpoints[0]
+    engines = [engine_pid(watcher.status, i) for i in BOTH]
     with (
         ClientProcess(endpoint, endless("1", n=3)) as one,
         ClientProcess(endpoint, endless("1", n=2)) as other,
     ):
+        with frozen(engines[0]), frozen(engines[1]):
+            until(lambda: sorted(busy(watcher)), lambda seen: seen == [2, 3])
         for client in (one, other):
             client.underway()
-        with frozen(engine_pid(watcher.status, 0)), frozen(engine_pid(watcher.status, 1)):
+        with frozen(engines[0]), frozen(engines[1]):
             assert sorted(busy(watcher)) == [2, 3]
             one.signal(signal.SIGKILL)
             other.signal(signal.SIGKILL)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.client_process import ClientProcess
 from support.daemons import Launch
-from support.engine_processes import until
+from support.engine_processes import engine_pid, frozen, until
 from support.peer import Peer, endless, question, tokens
 
 from glmd.facts import DaemonFacts
@@ -43,18 +43,19 @@ def test_killed_mid_stream(shared_daemon: DaemonFacts, credit: int) -> None:
 
 
 def test_killed_while_it_waits(launch: Launch) -> None:
-    """The request of a dead client never runs."""
+    """The request of a dead client never runs. The engine is held meanwhile: what keeps the others
+    waiting would else be over before their client has started."""
     endpoint = launch(slots=1).endpoints[0]
     with Peer(endpoint) as busy, Peer(endpoint) as watcher:
         busy.send(endless("1", credit=65536))
         busy.expect(Accepted)
-        with ClientProcess(endpoint, *(question(str(n)) for n in range(5))) as client:
-            while watcher.status().queued < 5:
-                pass
-            served = watcher.status().requests_served
+        with (
+            frozen(engine_pid(watcher.status)),
+            ClientProcess(endpoint, *(question(str(n)) for n in range(5))) as client,
+        ):
+            served = until(watcher.status, lambda status: status.queued == 5).requests_served
             client.signal(signal.SIGKILL)
-            while watcher.status().queued:
-                pass
+            until(watcher.status, lambda status: status.queued == 0)
         assert isinstance(busy.until_terminal("1")[-1], Done)
         assert watcher.status().requests_served == served + 1
 
