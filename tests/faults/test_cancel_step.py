@@ -25,11 +25,12 @@ def child(tmp_path: Path) -> Iterator[EngineChild]:
 
 
 def progress(child: EngineChild, id: int) -> int:
-    """Steps in which the request moved on, as far as is known."""
+    """Steps in which the request moved on, as far as is known. The one that ends the prompt gives
+    the first token too."""
     return sum(
         any(token.id == id for token in event.tokens)
         if isinstance(event, Step)
-        else isinstance(event, Prefilled) and event.id == id
+        else isinstance(event, Prefilled) and event.id == id and event.done < event.total
         for event in child.events
     )
 
