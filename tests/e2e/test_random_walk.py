@@ -87,6 +87,7 @@ class Walk:
         operations: list[tuple[int, Callable[[], bool]]] = [
             (30, self._submit),
             (10, self._cancel),
+            (6, self._regret),
             (25, self._grant),
             (20, self._read),
             (20, self._read_to_the_end),
@@ -131,6 +132,15 @@ class Walk:
         if client is None:
             return False
         client.cancel(self._id(), target)
+        return True
+
+    def _regret(self) -> bool:
+        """Ask, and cancel it at once: no engine has answered by then, however quick it is."""
+        if not self._submit():
+            return False
+        asked = self._kinds[-1][1].request.id
+        client = next(client for client in self._clients if asked in client.readings)
+        client.cancel(self._id(), asked)
         return True
 
     def _grant(self) -> bool:

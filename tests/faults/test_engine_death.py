@@ -96,7 +96,8 @@ async def test_sixteen_clients_do_not_notice_a_killed_engine(
         kill = KillAt(pool, *at)
         asked = [ask(pool, one, kill) for one in sixteen()]
         assert [await answer.end() for answer in asked] == undisturbed
-        assert pool.replicas()[0].model_loads == 1 + len(at)
+        # An engine may have been done with everything when it was killed for a late token.
+        await pool.until(lambda replica: replica.model_loads == 1 + len(at))
         assert not any(answer.after_end for answer in asked)
         assert [len(answer.prefills) for answer in asked] == [1] * 16
         assert len(asked[12].scores) == 1
@@ -184,7 +185,7 @@ async def test_cancel_during_replay(tiny_model: Path) -> None:
 
 async def test_a_crash_loop_ends(tiny_model: Path) -> None:
     async with running_pool(tiny_model, slots=1) as pool:
-        running = ask(pool, job(prompt(10), 500), KillEach(pool))
+        running = ask(pool, job(prompt(10), 2000), KillEach(pool))
         waiting = ask(pool, job(prompt(10), 5))
         for answer in (running, waiting):
             with pytest.raises(EngineFailed) as caught:
@@ -201,7 +202,7 @@ async def test_a_crash_loop_ends(tiny_model: Path) -> None:
 
 async def test_the_other_replica_goes_on(tiny_model: Path) -> None:
     async with running_pool(tiny_model, slots=1, replicas=2) as pool:
-        doomed = ask(pool, job(prompt(10), 500), KillEach(pool))
+        doomed = ask(pool, job(prompt(10), 2000), KillEach(pool))
         fine = ask(pool, job(prompt(10, seed=1), 500))
         with pytest.raises(EngineFailed):
             await doomed.end()
@@ -254,9 +255,9 @@ async def test_a_hung_engine_is_ended_and_replayed(tiny_model: Path, at: int | N
 
 
 async def test_silence_of_an_idle_engine_is_no_fault(tiny_model: Path) -> None:
-    async with running_pool(tiny_model, timeouts=Timeouts(prefill=0.2, decode=0.2)) as pool:
+    async with running_pool(tiny_model, timeouts=QUICK) as pool:
         await answers(pool, job(prompt(10)))
-        await asyncio.sleep(1.5)  # several rounds of the watchdog
+        await asyncio.sleep(2.0)  # longer than that, by two rounds of the watchdog
         await answers(pool, job(prompt(10)))
         assert pool.replicas()[0].model_loads == 1
 
