@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from support.cli import call, run
 from support.daemons import Homes, Launch
-from support.plugins import Watcher, only, sampler, save
+from support.plugins import Watcher, only, reload, sampler, save
 
 from glmd import paths
 from glmd.facts import DaemonFacts
@@ -48,6 +48,7 @@ def test_without_a_daemon_everything_is_listed_and_nothing_imported(homes: Homes
 
 
 def test_built_in_stages_are_listed_like_those_of_plugins(shared_daemon: DaemonFacts) -> None:
+    reload(shared_daemon)  # a start does not wait for plugins for ever, a reload does
     rows = [line.split() for line in call("plugins", "list").stdout.splitlines()]
     assert ["top_k", "glmd", "itself", "k"] in rows
     assert ["mirostat", "mirostat", "tau,", "eta"] in rows
@@ -146,7 +147,7 @@ def test_info_has_path_hash_hooks_and_parameters(launch: Launch) -> None:
             assert "mode: string or null (None)" in text
         else:
             assert told["state"] == "found"
-            launch()
+            reload(launch())
     assert "no plugin nonsense" in call("plugins", "info", "nonsense").stderr
 
 
@@ -169,7 +170,7 @@ def test_who_may_be_loaded(
     save("shout", sampler("shout"))
     if environment is not None:
         monkeypatch.setenv("GLMD_PLUGINS", environment)
-    launch(**settings)
+    reload(launch(**settings))
     found = plugins()
     assert found["shout"]["state"] == ("blocked" if why else "loaded")
     assert why in found["shout"]["error"]

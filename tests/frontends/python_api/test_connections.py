@@ -141,13 +141,13 @@ def test_progress_keeps_a_slow_answer_alive(tmp_path: Path, connect: Faces) -> N
 
     def script(daemon: ScriptedDaemon, request: AnyRequest) -> None:
         daemon.say(accepted(request))
-        for step in range(8):
-            ended.wait(SHORT / 4)
-            daemon.say(Progress(id=request.id, phase="prefill", done=step, total=8))
+        for step in range(12):
+            ended.wait(SHORT / 2)
+            daemon.say(Progress(id=request.id, phase="prefill", done=step, total=12))
         daemon.say(done(request, 0))
 
     with ScriptedDaemon(tmp_path, script) as daemon:
-        client = connect(endpoint=daemon.endpoint, timeouts=Timeouts(silence=SHORT))
+        client = connect(endpoint=daemon.endpoint, timeouts=Timeouts(silence=5 * SHORT))
         assert client.chat("hello").finish_reason == "stop"
 
 
