@@ -10,12 +10,15 @@ part of the loss. Nothing of it is left in the model when it is used.
 Every announced tool and every call is a chain of names: the tool's, then its arguments'. Two heads
 find, for each name, the one before it in the chain; behind them the next name of a call is the one
 that follows the same name in the announcement.
+
+What a call says is copied: its names from the announcement, its values from the question. So one
+head is told where each value begins, and another, at each piece of a copy, what comes next.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -47,6 +50,12 @@ class Look(Enum):
     TOOL = (5, 1)
     """Before a call, the word `parameters` of the tool to call, which knows its name."""
 
+    VALUE = (5, 2)
+    """Before a value of a call, its first piece in the question."""
+
+    COPY = (4, 3)
+    """At a piece of what a call copies, what follows that piece in the original."""
+
 
 WEIGHTS = {
     Look.BEFORE: 1.0,
@@ -54,6 +63,8 @@ WEIGHTS = {
     Look.DESCRIPTION: 0.5,
     Look.NEXT: 3.0,
     Look.TOOL: 3.0,
+    Look.VALUE: 3.0,
+    Look.COPY: 0.5,
 }
 """How much a look counts in the loss; a token of an answer counts 1."""
 
@@ -72,7 +83,8 @@ class Link:
 class Chain:
     """The names of one tool as token indices: first piece of each, and the token behind it.
 
-    `parameters` and `description` are known of announced tools only.
+    `parameters` and `description` are known of announced tools only, `values` of calls only: the
+    pieces of each argument, without its quotes.
     """
 
     names: tuple[str, ...]
@@ -80,6 +92,7 @@ class Chain:
     ends: tuple[int, ...]
     parameters: int = -1
     description: range = range(0)
+    values: tuple[range, ...] = ()
 
     def can_be(self, call: Chain) -> bool:
         """Whether `call` may be one of this tool."""
@@ -115,24 +128,31 @@ def announced(content: str, spans: Sequence[Span], offset: int) -> list[Chain]:
     return chains
 
 
-def called(names: Sequence[str], spans: tuple[Sequence[Span], Sequence[Span]],
+def called(name: str, arguments: Mapping[str, object], spans: tuple[Sequence[Span], Sequence[Span]],
            offset: int, content: str) -> Chain:  # fmt: skip
-    """The call of the tool ``names[0]`` with arguments ``names[1:]``, in this order.
+    """The call of the tool `name` with `arguments`, in this order.
 
     `spans` are those of the metadata with its newline, which begins at index `offset`, and of the
     content behind it. Raises ValueError where an argument is not in `content`.
     """
     metadata, said = spans
     firsts = [offset + token_at(metadata, 0)]
-    ends = [offset + token_at(metadata, len(names[0]))]
+    ends = [offset + token_at(metadata, len(name))]
+    values = []
+    behind = offset + len(metadata)
     place = 0
-    for index, name in enumerate(names[1:]):
+    for index, (argument, value) in enumerate(arguments.items()):
         mark = ", " if index else "("
-        place = content.index(f"{mark}{name}=", place) + len(mark)
-        firsts.append(offset + len(metadata) + token_at(said, place))
-        place += len(name)
-        ends.append(offset + len(metadata) + token_at(said, place))
-    return Chain(tuple(names), tuple(firsts), tuple(ends))
+        place = content.index(f"{mark}{argument}=", place) + len(mark)
+        firsts.append(behind + token_at(said, place))
+        place += len(argument)
+        ends.append(behind + token_at(said, place))
+        quotes = int(isinstance(value, str))
+        begin, end = place + 1 + quotes, place + 1 + len(repr(value)) - quotes
+        pieces = [i for i, span in enumerate(said) if begin <= span[0] and span[1] <= end]
+        values.append(range(behind + pieces[0], behind + pieces[-1] + 1) if pieces else range(0))
+        place = end
+    return Chain((name, *arguments), tuple(firsts), tuple(ends), values=tuple(values))
 
 
 def announcement_links(tools: Sequence[Chain]) -> Iterator[Link]:
@@ -157,6 +177,35 @@ def call_links(tool: Chain, call: Chain) -> Iterator[Link]:
         yield _link(Look.NEXT, origin, tool.firsts[tool.names.index(name, 1)])
         yield _link(Look.BEFORE, origin, call.firsts[index - 1])
         yield _link(Look.BEFORE_END, origin, call.ends[index - 1])
+
+
+def copy_links(ids: Sequence[int], tool: Chain, call: Chain, question: range) -> Iterator[Link]:
+    """What heads should look at where `call` copies names of `tool` and words of the question.
+
+    `ids` are those of the conversation. A value that the question has not, or more than once, is
+    left alone, and so is a name that has other pieces in the announcement.
+    """
+    for index, name in enumerate(call.names):
+        announced = tool.names.index(name, min(index, 1))
+        copy = range(call.firsts[index], call.ends[index])
+        original = range(tool.firsts[announced], tool.ends[announced])
+        if _pieces(ids, copy) == _pieces(ids, original):
+            yield from _following(copy, original)
+    for copy in call.values:
+        said = _pieces(ids, copy)
+        starts = [i for i in question if _pieces(ids, range(i, i + len(copy))) == said]
+        if copy and len(starts) == 1:
+            yield _link(Look.VALUE, copy[0] - 1, starts[0])
+            yield from _following(copy, range(starts[0], starts[0] + len(copy)))
+
+
+def _pieces(ids: Sequence[int], places: range) -> Sequence[int]:
+    return ids[places.start : places.stop]
+
+
+def _following(copy: range, original: range) -> Iterator[Link]:
+    for origin, target in zip(copy, original, strict=True):
+        yield _link(Look.COPY, origin, target + 1)
 
 
 def _link(look: Look, origin: int, target: int) -> Link:

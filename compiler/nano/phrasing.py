@@ -31,7 +31,7 @@ _POLITE_WORDS = frozenset(
 _PUNCTUATION = re.compile(r"[\s.,!?;:'，。！？；：、“”]+")
 
 
-FILES = {"glmd": ("glmd_daemon", "glmd_use")}
+FILES = {"glmd": ("glmd_daemon", "glmd_use", "glmd_options", "glmd_terms")}
 """Topics of several files, each given without its language."""
 
 

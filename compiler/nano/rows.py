@@ -12,6 +12,7 @@ from glmd.compiler.nano.guide import (
     announcement_links,
     call_links,
     called,
+    copy_links,
 )
 from glmd.compiler.nano.tokenizer import NanoTokenizer
 
@@ -19,7 +20,7 @@ CALL_WEIGHT = 1.5
 """How much more a token of a tool call counts in training than one of an answer."""
 
 FIRST_WEIGHT = 6.0
-"""The same for the first piece of a name in a call, which decides about the call."""
+"""The same for the first piece of a name or value in a call, which decides about the call."""
 
 RECALL_WEIGHT = 1.5
 """The same for the first piece of a tool's name behind the word `parameters`."""
@@ -54,7 +55,7 @@ def training_row(tokenizer: NanoTokenizer, dialogue: Dialogue) -> Row:
 
     What the assistant says weighs 1, together with the token that ends it: ``<|observation|>``
     after a tool call, else ``<|user|>``. A tool call weighs `CALL_WEIGHT`, the first pieces of its
-    names `FIRST_WEIGHT`, everything else nothing but what `Row` says of announcements
+    names and values `FIRST_WEIGHT`, everything else nothing but what `Row` says of announcements
     (`RECALL_WEIGHT`). An answer of a conversation that is `cut` counts only with its first tokens,
     by `CUT_WEIGHT`.
     """
@@ -64,6 +65,7 @@ def training_row(tokenizer: NanoTokenizer, dialogue: Dialogue) -> Row:
     tools: list[Chain] = []
     recalled: dict[int, int] = {}
     branch = 0
+    asked = range(0)
     for place, turn in enumerate(dialogue.turns):
         if place in dialogue.branches:
             branch += 1
@@ -90,10 +92,11 @@ def training_row(tokenizer: NanoTokenizer, dialogue: Dialogue) -> Row:
             recalled |= {chain.parameters + 1: ids[chain.firsts[0]] for chain in chains}
         elif turn.metadata:
             call = _called(tokenizer, turn, first)
-            for place_of_name in call.firsts:
-                weights[place_of_name] = FIRST_WEIGHT
-            tool = next((tool for tool in tools if tool.can_be(call)), None)
-            links += call_links(tool, call) if tool else ()
+            for decisive in (*call.firsts, *(value[0] for value in call.values if value)):
+                weights[decisive] = FIRST_WEIGHT
+            if tool := next((tool for tool in tools if tool.can_be(call)), None):
+                links += [*call_links(tool, call), *copy_links(ids, tool, call, asked)]
+        asked = range(first, len(ids))
     wanted = [recalled.get(place, token) for place, token in enumerate(ids)]
     for place in recalled:
         weights[place] = RECALL_WEIGHT
@@ -108,4 +111,4 @@ def _announced(tokenizer: NanoTokenizer, turn: Turn, first: int) -> list[Chain]:
 def _called(tokenizer: NanoTokenizer, turn: Turn, first: int) -> Chain:
     call = parse_call(turn.content) or {}
     spans = tokenizer.spans(f"{turn.metadata}\n"), tokenizer.spans(turn.content)
-    return called((turn.metadata, *call), spans, first + 1, turn.content)
+    return called(turn.metadata, call, spans, first + 1, turn.content)

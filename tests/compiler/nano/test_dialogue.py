@@ -85,9 +85,10 @@ def test_training_weighs_what_the_assistant_says_and_what_ends_it() -> None:
     said = prompt_ids(TOKENIZER, turns[:1])
     call = len(prompt_ids(TOKENIZER, turns[:2])) - len(said)
     assert weights[: len(said)] == [0.0] * len(said)
-    names = [len(said) + 1, len(said) + ids[len(said) :].index(TOKENIZER.encode("x")[1])]
+    first = [TOKENIZER.encode(text)[1] for text in ("f", "x", "1")]
+    decisive = [len(said) + ids[len(said) :].index(token) for token in first]
     for place in range(len(said), len(said) + call - 1):
-        assert weights[place] == (FIRST_WEIGHT if place in names else CALL_WEIGHT)
+        assert weights[place] == (FIRST_WEIGHT if place in decisive else CALL_WEIGHT)
     assert row.branches == [0] * len(ids)
     assert row.wanted == ids
 

@@ -26,7 +26,11 @@ TOOLS = tools_prompt(
         {"name": "mabo", "description": "A thing", "parameters": PARAMETERS},
     ]
 )
-ASKED = (TOOLS, Turn("user", "mabo"), tool_call("mabo", {"zofa": "合肥, kiri_du=1", "kiri_du": 4}))
+ASKED = (
+    TOOLS,
+    Turn("user", "mabo 合肥, kiri_du=1 for 4 of 45?"),
+    tool_call("mabo", {"zofa": "合肥, kiri_du=1", "kiri_du": 4}),
+)
 
 
 def text(row: Row, *places: int) -> str:
@@ -66,6 +70,32 @@ def test_a_name_looks_for_the_one_before_it() -> None:
     ends = links(row, Look.BEFORE_END)
     assert [link.origin for link in ends] == [link.origin for link in links(row, Look.BEFORE)]
     assert {text(row, link.target) for link in ends} == {'",', '":', "", "='"}
+
+
+def test_a_value_looks_for_its_beginning_in_the_question() -> None:
+    row = training_row(TOKENIZER, Dialogue("tools", ASKED))
+    (value,) = links(row, Look.VALUE)  # 4 is there twice, and none is told apart by its pieces
+    said = TOKENIZER.encode("合肥, kiri_du=1")[1:]
+    for begin in (value.origin + 1, value.target):
+        assert row.ids[begin : begin + len(said)] == said
+    assert row.ids[value.target - 1] != row.ids[value.origin]
+    assert row.weights[value.origin + 1] == FIRST_WEIGHT
+
+
+def test_each_piece_of_a_copy_looks_for_the_next_one() -> None:
+    row = training_row(TOKENIZER, Dialogue("tools", ASKED))
+    copied = [row.ids[link.origin] for link in links(row, Look.COPY)]
+    texts = ("mabo", "zofa", "kiri_du", "合肥, kiri_du=1")
+    assert copied == [token for text in texts for token in TOKENIZER.encode(text)[1:]]
+    for link in links(row, Look.COPY):
+        assert row.ids[link.target - 1] == row.ids[link.origin]
+    first, second, *_ = links(row, Look.COPY)
+    assert (first.origin + 1, first.target + 1) == (second.origin, second.target)
+
+
+def test_what_is_not_in_the_question_is_not_looked_for() -> None:
+    asked = (TOOLS, Turn("user", "1 plus 2"), tool_call("mabo", {"zofa": "1 + 2", "kiri_du": 7}))
+    assert not links(training_row(TOKENIZER, Dialogue("tools", asked)), Look.VALUE)
 
 
 def test_behind_parameters_the_tools_name_is_wanted() -> None:
