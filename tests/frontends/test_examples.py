@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 from support.alone import alone
 from support.bmodels import COMPILING
+from support.shell import shell
 
 import glmd
 from glmd.compiler.toolchain.find import find_root
@@ -40,15 +40,7 @@ def test_an_example(shared_daemon: DaemonFacts, example: str) -> None:
 
 @pytest.mark.timeout(180)
 def test_the_demo() -> None:
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    done = subprocess.run(
-        ["bash", str(ROOT / "examples" / "demo.sh")],
-        capture_output=True,
-        text=True,
-        timeout=170,
-        check=False,
-        env={**os.environ, "PATH": path},
-    )
+    done = shell(f"bash '{ROOT}/examples/demo.sh'", patience=170)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert "loaded the model 1 time and served 2 clients" in done.stdout
     assert len(done.stdout.rpartition("Now you:")[2].strip().splitlines()) == 3
@@ -59,16 +51,9 @@ def test_the_demo() -> None:
 @pytest.mark.timeout(2700)
 def test_the_demo_of_the_chip() -> None:
     """What it has compiled once it does not compile again."""
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    script = f"bash '{ROOT}/examples/demo_bm1684x.sh'"
     with alone(COMPILING):  # support.nano_bmodels compiles into the same folder
-        done = subprocess.run(
-            ["bash", str(ROOT / "examples" / "demo_bm1684x.sh")],
-            capture_output=True,
-            text=True,
-            timeout=1700,
-            check=False,
-            env={**os.environ, "PATH": path, "TPUC_ROOT": str(TOOLCHAIN)},
-        )
+        done = shell(script, patience=1700, TPUC_ROOT=str(TOOLCHAIN))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "loaded the bmodel 1 time and served 4 clients" in done.stdout
     assert re.search(r"^[1-9]\d* of its \d+ decodes gave each of the four", done.stdout, re.M)

@@ -10,7 +10,9 @@ from pathlib import Path
 PATIENCE = 150.0  # seconds, for a machine that is busy with other things
 
 
-def shell(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def shell(
+    script: str, *, patience: float = PATIENCE, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Run a script up to its first failing command. Its folder has no meaning for Python: the
     repository's root would shadow the installed package."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -21,6 +23,6 @@ def shell(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=patience,
         check=False,
     )
