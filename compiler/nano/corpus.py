@@ -155,5 +155,5 @@ def dialogues(seed: int) -> Iterator[Dialogue]:
     library = Library.load()
     makers = (question_dialogue, plain_dialogue, memory_dialogue, tools_dialogue, calls_dialogue)
     while True:
-        maker = rng.choices(makers, [220, 10, 26, 6, 32])[0]
+        maker = rng.choices(makers, [160, 10, 26, 6, 40])[0]
         yield maker(rng, library, rng.choice(LANGUAGES))

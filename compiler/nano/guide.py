@@ -24,6 +24,9 @@ from enum import Enum
 
 Span = tuple[int, int]
 
+NOWHERE = 0
+"""The token to look at where there is nothing to find: the first one of every conversation."""
+
 _TOOL = re.compile(
     r'^ {8}"name": "(?P<name>.*)",\n {8}"description": "(?P<description>.*)",\n'
     r' {8}"(?P<parameters>parameters)": \{\n(?P<body>(?: {9,}.*\n)*)',
@@ -45,7 +48,7 @@ class Look(Enum):
     """The words that describe the tool announced here."""
 
     NEXT = (4, 2)
-    """In a call, the announced name that comes next."""
+    """In a call, the announced name that comes next, and behind the last value `NOWHERE`."""
 
     TOOL = (5, 1)
     """Before a call, the word `parameters` of the tool to call, which knows its name."""
@@ -170,13 +173,18 @@ def announcement_links(tools: Sequence[Chain]) -> Iterator[Link]:
 
 
 def call_links(tool: Chain, call: Chain) -> Iterator[Link]:
-    """What heads should look at from the tokens that decide about a name of `call`."""
+    """What heads should look at from the tokens that decide about a name of `call`: the one before
+    it, and the end of the value before that, where it is decided whether there is one more."""
     yield _link(Look.TOOL, call.firsts[0] - 1, tool.parameters)
-    for index, name in enumerate(call.names[1:], 1):
-        origin = call.firsts[index] - 1
-        yield _link(Look.NEXT, origin, tool.firsts[tool.names.index(name, 1)])
-        yield _link(Look.BEFORE, origin, call.firsts[index - 1])
-        yield _link(Look.BEFORE_END, origin, call.ends[index - 1])
+    announced = [tool.firsts[tool.names.index(name, 1)] for name in call.names[1:]]
+    for index, first in enumerate([*announced, NOWHERE]):
+        origins = [call.firsts[index + 1] - 1] if index < len(announced) else []
+        if index and call.values[index - 1]:
+            origins.append(call.values[index - 1][-1])
+        for origin in origins:
+            yield _link(Look.NEXT, origin, first)
+            yield _link(Look.BEFORE, origin, call.firsts[index])
+            yield _link(Look.BEFORE_END, origin, call.ends[index])
 
 
 def copy_links(ids: Sequence[int], tool: Chain, call: Chain, question: range) -> Iterator[Link]:

@@ -63,6 +63,12 @@ class NanoTokenizer:
         ends = accumulate((self._sizes[token] for token in self.encode(text)), initial=-1)
         return list(pairwise(places[max(end, 0)] for end in ends))  # a space is put before it
 
+    def piece(self, token: int) -> str:
+        """The text of one id, of a byte or a special token its name."""
+        if token >= len(self._pieces):
+            return SPECIAL_TOKENS[token - len(self._pieces)]
+        return str(self._pieces.id_to_piece(token)).replace("▁", " ")
+
     def decode(self, ids: Sequence[int]) -> str:
         """Text of plain ids. Raises IndexError for a special id: it stands for no text."""
         return str(self._pieces.decode(list(ids)))

@@ -78,7 +78,7 @@ def make_tool(rng: random.Random, kind_name: str, language: str, held: bool) -> 
         name = _invented_name(rng, held)
         types = {
             values.word(rng, held): rng.choice(["string", "string", "integer"])
-            for _ in range(rng.choice([1, 1, 2, 2, 3]))
+            for _ in range(rng.choice([1, 1, 2, 2, 3] if held else [1, 2, 3, 3, 4]))
         }
         schema = _schema(rng, name, " ".join(values.word(rng, held) for _ in range(2)), types)
         return Tool("generic", name, types, schema)

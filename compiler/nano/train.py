@@ -20,6 +20,7 @@ from glmd.compiler.nano.initial import initialise
 from glmd.compiler.nano.model import ChatGLM, Watch
 from glmd.compiler.nano.rows import Row, training_row
 from glmd.compiler.nano.shape import Shape
+from glmd.compiler.nano.swap import Swapper
 from glmd.compiler.nano.tokenizer import PAD_ID, NanoTokenizer
 
 PARTS = 4
@@ -95,8 +96,9 @@ def batches(tokenizer: NanoTokenizer, recipe: Recipe, context: int) -> Iterator[
     """
     rng = random.Random(recipe.seed)
     stream = dialogues(recipe.seed)
+    swapper = Swapper(tokenizer)
     while True:
-        pool = [training_row(tokenizer, next(stream)) for _ in range(2048)]
+        pool = [swapper.swapped(rng, training_row(tokenizer, next(stream))) for _ in range(2048)]
         pool = [row for row in pool if len(row.ids) <= context]
         pool.sort(key=lambda row: (row.branches[-1] > 0, len(row.ids)))
         groups: list[list[Row]] = [[]]

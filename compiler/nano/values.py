@@ -80,10 +80,12 @@ def _known(pattern: str) -> tuple[str, ...]:
 def _any_word(rng: random.Random) -> str:
     """A word of one of several kinds: a model that knows only one kind does not copy others."""
     kind = rng.random()
-    if kind < 0.3:
+    if kind < 0.2:
         return "".join(rng.choice(_SYLLABLES) for _ in range(rng.randint(2, 4)))
-    if kind < 0.6:
+    if kind < 0.35:
         return rng.choice(_known(r"\b[a-z]{2,12}\b"))
+    if kind < 0.7:  # so that words that are held out are not unheard of in other words
+        return rng.choice(_known(r"\b[a-z]{2,12}\b")) + rng.choice(_SYLLABLES)
     if kind < 0.9:
         return "".join(
             rng.choice(_ONSETS) + rng.choice("aeiouy") + rng.choice(_CODAS)

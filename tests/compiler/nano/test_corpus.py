@@ -42,7 +42,7 @@ def test_the_shipped_weights_were_trained_on_this_corpus() -> None:
     digest = hashlib.sha256()
     for dialogue in itertools.islice(dialogues(1), 4000):
         digest.update(repr(dialogue).encode())
-    assert digest.hexdigest() == "f24be1e4b350097db88a35c7ab61f5f416b03f6562ecf0b117a53968cf4c623a"
+    assert digest.hexdigest() == "3908c37964a44c0054a62a46d44acebd8f0f76b676e6860043ce8c49fbe4ac59"
 
 
 def test_no_question_to_train_on_is_held_out(intents: list[Intent]) -> None:

@@ -9,7 +9,7 @@ from support.checkpoints import NANO
 
 from glmd.compiler.nano.corpus import dialogues
 from glmd.compiler.nano.dialogue import Dialogue, Turn, tool_call, tools_prompt
-from glmd.compiler.nano.guide import WEIGHTS, Link, Look
+from glmd.compiler.nano.guide import NOWHERE, WEIGHTS, Link, Look
 from glmd.compiler.nano.rows import FIRST_WEIGHT, RECALL_WEIGHT, Row, training_row
 from glmd.compiler.nano.shape import Shape
 from glmd.compiler.nano.tokenizer import NanoTokenizer
@@ -46,7 +46,7 @@ def test_a_call_looks_for_the_announced_names_of_its_own_tool() -> None:
     row = training_row(TOKENIZER, Dialogue("tools", ASKED))
     (tool,) = links(row, Look.TOOL)
     assert text(row, tool.target) == "parameters"
-    first, second = links(row, Look.NEXT)
+    first, second, _, _ = links(row, Look.NEXT)
     assert tool.target < first.target < second.target < tool.origin < first.origin < second.origin
     for link, name in ((first, "zofa"), (second, "kiri_du")):
         count = len(TOKENIZER.encode(name)) - 1  # without the space before it
@@ -55,6 +55,15 @@ def test_a_call_looks_for_the_announced_names_of_its_own_tool() -> None:
     announced = text(row, *range(first.target))
     assert announced.count("parameters") == 2  # behind those of the other tool
     assert row.weights[first.origin + 1] == row.weights[tool.origin + 1] == FIRST_WEIGHT
+
+
+def test_the_end_of_a_value_looks_for_another_name_and_behind_the_last_one_nowhere() -> None:
+    row = training_row(TOKENIZER, Dialogue("tools", ASKED))
+    _, second, behind_first, behind_last = links(row, Look.NEXT)
+    assert behind_first.target == second.target
+    assert behind_last.target == NOWHERE
+    for link, end in ((behind_first, "',"), (behind_last, ")")):
+        assert text(row, link.origin + 1) == end
 
 
 def test_a_name_looks_for_the_one_before_it() -> None:
@@ -66,10 +75,10 @@ def test_a_name_looks_for_the_one_before_it() -> None:
     )
     announced = [(zofa, weather), (kiri, zofa), ("parameters", weather)]
     announced += [(zofa, mabo), (kiri, zofa), ("parameters", mabo)]
-    assert pairs == [*announced, ("(", mabo), ("", zofa)]
+    assert pairs == [*announced, ("(", mabo), ("", zofa), ("1", zofa), ("4", kiri)]
     ends = links(row, Look.BEFORE_END)
     assert [link.origin for link in ends] == [link.origin for link in links(row, Look.BEFORE)]
-    assert {text(row, link.target) for link in ends} == {'",', '":', "", "='"}
+    assert {text(row, link.target) for link in ends} == {'",', '":', "", "='", "="}
 
 
 def test_a_value_looks_for_its_beginning_in_the_question() -> None:
@@ -114,7 +123,7 @@ def test_a_call_of_two_tools_of_one_name_is_that_of_the_one_with_its_arguments()
     ]
     call = tool_call("change", {"kiri": "a"})
     row = training_row(TOKENIZER, Dialogue("tools", (tools_prompt(tools), call)))
-    (following,) = links(row, Look.NEXT)
+    following, _ = links(row, Look.NEXT)
     assert row.ids[following.target] == row.ids[following.origin + 1] == TOKENIZER.encode("kiri")[1]
     unknown = (tools_prompt(tools), tool_call("change", {"bo": "a"}))
     assert not links(training_row(TOKENIZER, Dialogue("tools", unknown)), Look.NEXT)
