@@ -174,15 +174,15 @@ def announcement_links(tools: Sequence[Chain]) -> Iterator[Link]:
 
 def call_links(tool: Chain, call: Chain) -> Iterator[Link]:
     """What heads should look at from the tokens that decide about a name of `call`: the one before
-    it, and the end of the value before that, where it is decided whether there is one more."""
+    it, and the last piece of the value before that, where it is decided whether there is a name."""
     yield _link(Look.TOOL, call.firsts[0] - 1, tool.parameters)
     announced = [tool.firsts[tool.names.index(name, 1)] for name in call.names[1:]]
-    for index, first in enumerate([*announced, NOWHERE]):
+    for index, target in enumerate([*announced, NOWHERE]):  # of what follows name `index`
         origins = [call.firsts[index + 1] - 1] if index < len(announced) else []
         if index and call.values[index - 1]:
             origins.append(call.values[index - 1][-1])
         for origin in origins:
-            yield _link(Look.NEXT, origin, first)
+            yield _link(Look.NEXT, origin, target)
             yield _link(Look.BEFORE, origin, call.firsts[index])
             yield _link(Look.BEFORE_END, origin, call.ends[index])
 

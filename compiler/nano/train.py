@@ -92,7 +92,8 @@ def batches(tokenizer: NanoTokenizer, recipe: Recipe, context: int) -> Iterator[
     one kind of conversation; the parts of a batch are drawn from all kinds.
 
     Each row is one conversation from position 0 and padded at its end, so that causal attention
-    needs no mask and the model sees the positions it will see when it is used.
+    needs no mask and the model sees the positions it will see when it is used. Of what is copied
+    some pieces are swapped.
     """
     rng = random.Random(recipe.seed)
     stream = dialogues(recipe.seed)
