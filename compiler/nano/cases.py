@@ -1,7 +1,8 @@
 """The held-out evaluation: prompts with the one answer that is right.
 
-Nothing here occurs in training: the questions come from held-out patterns; names, numbers, tool
-names and argument names from the held-out side of every pool (see `phrasing` and `values`).
+Training never has what is asked here: the questions come from held-out patterns; names, numbers,
+tool names and argument names from the held-out side of every pool that is split (see `phrasing` and
+`values`). Units, languages and what a tool says are the same on both sides.
 """
 
 from __future__ import annotations

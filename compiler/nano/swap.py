@@ -25,7 +25,8 @@ SHARE = 0.5
 
 _LATIN = re.compile(r"[A-Za-z]{2,}")
 _CHINESE = re.compile(r"[\u4e00-\u9fa5]+")
-_WORD = re.compile(r"\w+")
+_MARK = "\0"
+_WORD = re.compile(rf"[\w{_MARK}]+")
 
 _PARAMETER = {"type": "string integer number", "description": ""}
 _SCAFFOLD = (
@@ -77,9 +78,6 @@ class Swapper:
         return replace(row, ids=ids, wanted=[changes.get(token, token) for token in row.wanted])
 
     def _words(self, ids: Sequence[int], piece: int) -> Iterator[str]:
-        """The words with `piece` in them, from there on."""
-        for place, token in enumerate(ids):
-            if token == piece:
-                text = "".join(self._text[each] for each in ids[place : place + 12])
-                if found := _WORD.match(text):
-                    yield found[0]
+        """The words with `piece` in them."""
+        text = "".join(_MARK * (token == piece) + self._text[token] for token in ids)
+        return (word.replace(_MARK, "") for word in _WORD.findall(text) if _MARK in word)

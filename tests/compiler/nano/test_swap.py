@@ -96,6 +96,10 @@ def test_everything_else_about_a_row_stays(rows: list[tuple[Row, Row]]) -> None:
     assert changed > 60
 
 
+def words(row: Row) -> set[str]:
+    return set(re.findall(r"\w+", text(row)))
+
+
 def test_no_swap_makes_a_held_out_name_or_a_keyword(rows: list[tuple[Row, Row]]) -> None:
     names = 0
     for row, other in rows:
@@ -108,6 +112,12 @@ def test_no_swap_makes_a_held_out_name_or_a_keyword(rows: list[tuple[Row, Row]])
                 assert not keyword.iskeyword(found[0])
                 names += 1
     assert names > 200
+
+
+def test_no_swap_makes_a_held_out_word_by_its_middle_or_end(rows: list[tuple[Row, Row]]) -> None:
+    made = [word for row, other in rows for word in words(other) - words(row)]
+    assert len(made) > 200
+    assert not [word for word in made if is_held_out(word) or keyword.iskeyword(word)]
 
 
 def test_pieces_that_begin_no_word_of_the_corpus_are_copied_too(
