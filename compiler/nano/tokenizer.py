@@ -35,8 +35,7 @@ class NanoTokenizer:
             token: len(self._pieces) + index for index, token in enumerate(SPECIAL_TOKENS)
         }
         self._sizes = [
-            1 if pieces.is_byte(i) else len(pieces.id_to_piece(i).replace("▁", " ").encode())
-            for i in range(len(pieces))
+            1 if pieces.is_byte(i) else len(self.piece(i).encode()) for i in range(len(pieces))
         ]
         self.stop_ids = {EOS_ID, self.special["<|user|>"], self.special["<|observation|>"]}
 
